@@ -1,0 +1,61 @@
+"""The stored form of a product's state: canonical JSON, small where nothing was merged.
+
+    {"c": "17-0", "d": "9-0", "f": {"name": "Lamp", "price": 9.5}, "p": {"price": "18-0"}}
+
+``c`` and ``d`` are the newest create and delete, ``f`` the fields, ``p`` the position of each field
+that the create did not set. Keys are sorted, so equal states are equal bytes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from recsys_cli.domain import Fields, Position
+from recsys_cli.merge import FieldState, ProductState
+
+
+class _Stored(msgspec.Struct, omit_defaults=True):
+    c: str | None = None
+    d: str | None = None
+    f: Fields = {}
+    p: dict[str, str] = {}
+
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+_decoder = msgspec.json.Decoder(_Stored)
+
+
+def encode(state: ProductState) -> bytes:
+    """Return the canonical bytes of a state."""
+    return _encoder.encode(
+        _Stored(
+            c=state.created and str(state.created),
+            d=state.deleted and str(state.deleted),
+            f={name: field.value for name, field in state.fields.items()},
+            p={
+                name: str(field.position)
+                for name, field in state.fields.items()
+                if field.position != state.created
+            },
+        )
+    )
+
+
+def decode(raw: bytes) -> ProductState:
+    """Return the state that :func:`encode` made ``raw`` from."""
+    stored = _decoder.decode(raw)
+    created = stored.c and Position.parse(stored.c)
+    at = {name: Position.parse(text) for name, text in stored.p.items()}
+    return ProductState(
+        created=created or None,
+        deleted=Position.parse(stored.d) if stored.d else None,
+        fields={
+            # A field without a position of its own was set by the create.
+            name: FieldState(_value(name, value), at.get(name) or created or Position(0, 0))
+            for name, value in stored.f.items()
+        },
+    )
+
+
+def _value(name: str, value: str | float | None) -> str | float | None:
+    return float(value) if name == "price" and value is not None else value

@@ -1,0 +1,354 @@
+"""The values that move through recsys: frozen, checked once, no I/O.
+
+The one door is :func:`clean_id` and :func:`clean_fields`: whatever comes from a feed, a stream or
+the Python API passes through them, and everything behind the door is valid.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+from recsys_cli.errors import InvalidProduct
+
+MAX_ID_BYTES = 512
+MAX_PRODUCT_BYTES = 1_000_000
+
+CORE_FIELDS = ("name", "description", "category", "price")
+
+FieldValue: TypeAlias = str | float | None
+"""Text, the price as a number, or None: the field is (to be) empty. Only ``price`` is a number."""
+
+Fields: TypeAlias = dict[str, FieldValue]
+
+
+def utc_now() -> str:
+    """Return the current time as ISO 8601 in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class Position(NamedTuple):
+    """Where an event stands in the stream. Positions of one stream are totally ordered.
+
+    Its text form, ``"1732400000000-0"``, is the entry id of a Redis stream; backends that number
+    their entries simply use ``Position(number, 0)``.
+    """
+
+    major: int
+    minor: int
+
+    def __str__(self) -> str:
+        return f"{self.major}-{self.minor}"
+
+    @classmethod
+    def parse(cls, text: str) -> Position:
+        major, _, minor = text.partition("-")
+        return cls(int(major), int(minor or 0))
+
+
+BEGINNING = Position(0, 0)
+
+
+class Product(msgspec.Struct, frozen=True, kw_only=True):
+    """One product of the catalog. Text is NFC, ``price`` finite and not negative, or None."""
+
+    id: str
+    name: str = ""
+    description: str = ""
+    category: str = ""
+    price: float | None = None
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+
+    @classmethod
+    def from_fields(cls, product_id: str, fields: Mapping[str, FieldValue]) -> Product:
+        """Build a product from clean fields; fields that are not core become attributes."""
+        price = fields.get("price")
+        return cls(
+            id=product_id,
+            name=str(fields.get("name") or ""),
+            description=str(fields.get("description") or ""),
+            category=str(fields.get("category") or ""),
+            price=None if price is None else float(price),
+            attributes={
+                name: str(value)
+                for name, value in fields.items()
+                if name not in CORE_FIELDS and value is not None
+            },
+        )
+
+    def to_fields(self) -> Fields:
+        """Return the flat form that events carry: no ``id``, and no field that is empty."""
+        core: Fields = {
+            "name": self.name or None,
+            "description": self.description or None,
+            "category": self.category or None,
+            "price": self.price,
+        }
+        return {k: v for k, v in (core | self.attributes).items() if v is not None}
+
+
+class EventType(StrEnum):
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+class ProductEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of one product, as published.
+
+    ``fields`` is the whole product for a create, the changed fields for an update (None empties a
+    field), and ``{}`` for a delete. ``timestamp`` is ISO 8601 in UTC.
+    """
+
+    type: EventType
+    product_id: str
+    fields: Fields = msgspec.field(default_factory=dict)
+    timestamp: str = msgspec.field(default_factory=utc_now)
+
+
+class UndecodableEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry of the stream that cannot be an event, with the reason and what it held."""
+
+    reason: str
+    raw: dict[str, str]
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """An event handed to a consumer. ``attempt`` is 1 the first time, counted by the backend."""
+
+    entry_id: str
+    position: Position
+    attempt: int
+    event: ProductEvent | UndecodableEvent
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that was given up, with why. Times are ISO 8601 in UTC."""
+
+    entry_id: str
+    raw: dict[str, str]
+    cause: str
+    error: str
+    attempts: int
+    first_failed_at: str
+    last_failed_at: str
+
+
+class PendingEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery that is not acknowledged yet. ``product_id`` is None where the body is gone."""
+
+    entry_id: str
+    product_id: str | None
+    event_type: str | None
+    consumer: str
+    idle_ms: int
+    deliveries: int
+
+
+class ConsumerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    pending: int
+    idle_ms: int | None
+    """Since the consumer last asked for events; None where the backend does not say."""
+
+
+class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a consumer group is behind its stream. None means unknown, never zero."""
+
+    stream: str
+    group: str
+    length: int
+    lag: int | None
+    pending: int
+    oldest_pending_ms: int | None
+    dead_letters: int
+    consumers: list[ConsumerStatus]
+
+
+class StoredEmbedding(msgspec.Struct, frozen=True, kw_only=True):
+    """What an embedding in the vector store was computed from."""
+
+    position: Position
+    model_version: str
+    text_digest: str
+
+
+class ProductMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """What filters and tables show of a product, kept beside its vector."""
+
+    name: str = ""
+    category: str = ""
+    price: float | None = None
+
+
+class SearchFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which products may be neighbors: exact category, price bounds inclusive; None: any.
+
+    A product without a price is within no price bound.
+    """
+
+    category: str | None = None
+    price_min: float | None = None
+    price_max: float | None = None
+
+
+class Neighbor(msgspec.Struct, frozen=True, kw_only=True):
+    """A product close to the queried one. ``similarity_score`` is the cosine, -1 to 1."""
+
+    product_id: str
+    similarity_score: float
+    category: str
+    name: str
+    price: float | None
+    embedding_updated_at: str
+
+
+class IndexSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """The schema of an HNSW index (Malkov & Yashunin 2016, arXiv:1603.09320).
+
+    ``m``: links per node and layer. ``ef_construction``, ``ef_runtime``: candidates kept while
+    building and while searching. Exact stores keep to ``dimension`` and ignore the rest.
+    """
+
+    dimension: int = 384
+    m: int = 16
+    ef_construction: int = 200
+    ef_runtime: int = 100
+
+
+class IndexInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What an index holds. None means that the backend does not say."""
+
+    name: str
+    algorithm: str
+    dimension: int
+    documents: int
+    indexed: int
+    failures: int
+    memory_bytes: int | None
+    parameters: dict[str, int]
+    model_versions: list[str]
+
+    @property
+    def bytes_per_product(self) -> int | None:
+        if self.memory_bytes is None or self.documents == 0:
+            return None
+        return round(self.memory_bytes / self.documents)
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """One reachable part of the backend. ``address`` never holds a password."""
+
+    part: str
+    address: str
+    version: str
+    details: str = ""
+
+
+class FeedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A valid row of a feed. ``fields`` has every field the feed speaks of; None is an empty cell.
+
+    A field that the feed has no column for is absent: the feed says nothing about it.
+    """
+
+    file: str
+    line: int
+    product_id: str
+    fields: Fields
+
+
+class RejectedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row that cannot be a product. ``raw``: the record by its own column names, or its text."""
+
+    file: str
+    line: int
+    reason: str
+    raw: dict[str, object] | str
+
+
+def clean_text(value: object) -> str:
+    """Return ``value`` as text: NFC, no surrounding space, no lone surrogates, no NUL.
+
+    Structured values (lists, objects) become compact JSON; ``True`` becomes ``true``.
+    """
+    text = value if isinstance(value, str) else _as_text(value)
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode("utf-8")
+        text = unicodedata.normalize("NFC", text)
+    return text.replace("\0", "").strip()
+
+
+def clean_id(value: object) -> str:
+    """Return a product id: any text of 1 to 512 bytes in UTF-8. Raises InvalidProduct."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    product_id = clean_text(value) if value is not None else ""
+    if not product_id:
+        raise InvalidProduct("no id")
+    size = len(product_id.encode())
+    if size > MAX_ID_BYTES:
+        raise InvalidProduct(f"the id is {size} bytes long; at most {MAX_ID_BYTES} are allowed")
+    return product_id
+
+
+def clean_fields(raw: Mapping[str, object]) -> Fields:
+    """Return ``raw`` (anything JSON can hold, without the id) as clean fields.
+
+    Empty text becomes None. Raises InvalidProduct naming the field and its value.
+    """
+    fields: Fields = {}
+    size = 0
+    for name, value in raw.items():
+        if name == "price":
+            fields[name] = _clean_price(value)
+        elif value is None:
+            fields[name] = None
+        else:
+            text = clean_text(value)
+            if name in ("name", "category"):
+                text = " ".join(text.split())
+            fields[name] = text or None
+            size += len(name) + len(text)
+    if size > MAX_PRODUCT_BYTES:
+        raise InvalidProduct(f"the product is {size} bytes long; at most {MAX_PRODUCT_BYTES}")
+    return fields
+
+
+def has_text(fields: Mapping[str, FieldValue]) -> bool:
+    """Whether there is a name or a description: without either, nothing can be compared."""
+    return bool(fields.get("name") or fields.get("description"))
+
+
+def _clean_price(value: object) -> float | None:
+    if value is None or value == "":
+        return None
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError
+        price = float(value)
+    except (ValueError, OverflowError):
+        raise InvalidProduct(f"price is not a number: {_shown(value)}") from None
+    if not math.isfinite(price):
+        raise InvalidProduct(f"price is not a finite number: {_shown(value)}")
+    if price < 0:
+        raise InvalidProduct(f"price is negative: {_shown(value)}")
+    return price
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    return msgspec.json.encode(value, enc_hook=str).decode()
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,101 @@
+"""Every error that a user can meet, and the exit code it ends with.
+
+    RecsysError                     1  failed
+    ├── UsageError                  2  the command line cannot be carried out as written
+    │   └── MissingDependency       2  an optional package is not installed
+    ├── SettingsError               2  a setting has no usable value
+    ├── FeedError                   1  a file cannot be read at all
+    ├── InvalidProduct              1  one row or one event cannot be a product
+    ├── InvalidEvent                1  an entry of the stream is no event
+    ├── InvalidModel                1  a model artifact is damaged or from another version
+    ├── IndexMissing                1  there is no index to search
+    ├── IndexMismatch               1  the index exists with another schema
+    ├── NotOurFile                  1  the embedded file is foreign, damaged, or from a newer version
+    ├── NotFound                    4
+    │   ├── ProductNotFound         4  the catalog knows no such product
+    │   └── NotEmbedded             4  the catalog knows it, the index does not (yet)
+    ├── BackendUnavailable          5  no answer: waiting and trying again may help
+    ├── BackendRefused              5  an answer that says no: password, permission, missing module
+    └── LockHeld                    6  another run holds the lock
+
+A message is a sentence that says what failed and with which value. A hint, where there is one, is
+the command or setting to try next.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RecsysError(Exception):
+    """The root. ``str(error)`` is one sentence for the user; ``hint`` is what to try next."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(RecsysError):
+    exit_code = 2
+
+
+class MissingDependency(UsageError):
+    pass
+
+
+class SettingsError(RecsysError):
+    exit_code = 2
+
+
+class FeedError(RecsysError):
+    pass
+
+
+class InvalidProduct(RecsysError):
+    pass
+
+
+class InvalidEvent(RecsysError):
+    pass
+
+
+class InvalidModel(RecsysError):
+    pass
+
+
+class IndexMissing(RecsysError):
+    pass
+
+
+class IndexMismatch(RecsysError):
+    pass
+
+
+class NotOurFile(RecsysError):
+    pass
+
+
+class NotFound(RecsysError):
+    exit_code = 4
+
+
+class ProductNotFound(NotFound):
+    pass
+
+
+class NotEmbedded(NotFound):
+    pass
+
+
+class BackendUnavailable(RecsysError):
+    exit_code = 5
+
+
+class BackendRefused(RecsysError):
+    exit_code = 5
+
+
+class LockHeld(RecsysError):
+    exit_code = 6

@@ -1,0 +1,266 @@
+"""The architecture in four Protocols. Read this file and you know what recsys is made of.
+
+    EventProcessor   the durable stream of product events, read through one consumer group
+    Catalog          the state of all products, and the embedding model that consumers share
+    EmbeddingModel   product -> unit vector
+    VectorStore      embeddings and their index -> neighbors
+
+Every sentence in a docstring here is a promise, and ``tests/contract/`` has a test for it, run
+against each adapter. Nouns go in and come out; no driver's type crosses a port. Any method of a
+backend may raise BackendUnavailable (no answer) or BackendRefused (an answer that says no); no
+driver's own exception leaves an adapter. Adapters may be used from several threads at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys_cli.domain import (
+    DeadLetter,
+    Delivery,
+    Health,
+    IndexInfo,
+    IndexSpec,
+    Neighbor,
+    PendingEvent,
+    Position,
+    Product,
+    ProductEvent,
+    ProductMetadata,
+    SearchFilter,
+    StoredEmbedding,
+    StreamStatus,
+)
+from recsys_cli.merge import ProductState
+
+Vector: TypeAlias = npt.NDArray[np.float32]
+"""One embedding: shape (dimension,), unit length."""
+
+Matrix: TypeAlias = npt.NDArray[np.float32]
+"""Embeddings as rows: shape (n, dimension), each of unit length or zero."""
+
+
+class Embedding(NamedTuple):
+    """A product's entry in the vector store.
+
+    ``vector`` is None where only the metadata changed and the stored vector stays.
+    """
+
+    product_id: str
+    vector: Vector | None
+    metadata: ProductMetadata
+    source: StoredEmbedding
+    updated_at: str
+
+
+class EventProcessor(Protocol):
+    """The stream, seen through one consumer group."""
+
+    def publish(self, events: Sequence[ProductEvent]) -> list[Position]:
+        """Append the events in this order and return their positions, which strictly increase.
+
+        Returning means that the stream has accepted all of them. After an error some may have been.
+        """
+        ...
+
+    def receive(self, consumer: str, count: int, block_ms: int) -> list[Delivery]:
+        """Return up to ``count`` deliveries for ``consumer``; none after ``block_ms`` in vain.
+
+        First what the same consumer left unacknowledged when it last ended, then what any consumer
+        has held for longer than the claim time, then new events from the oldest on. While it is
+        held, an event is with one consumer only. ``attempt`` counts its deliveries, also those
+        whose consumer was killed. ``block_ms`` 0 does not wait. The group is created when it is
+        missing, at the beginning of the stream, so that nothing published earlier is skipped.
+        Entries that are no events (``init: true``) are acknowledged and left out; an entry that
+        should be one but cannot be read is delivered as an UndecodableEvent.
+        """
+        ...
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """These are done: they are no longer pending and never delivered again to this group.
+
+        Acknowledging twice is harmless. An event that every group has acknowledged leaves the
+        stream, where the backend can tell.
+        """
+        ...
+
+    def bury(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep these as dead letters, then acknowledge them: never the other way round."""
+        ...
+
+    def dead_letters(self, limit: int) -> list[DeadLetter]:
+        """Return the newest ``limit`` dead letters, oldest first."""
+        ...
+
+    def backlog(self) -> Iterator[tuple[Position, ProductEvent]]:
+        """Yield what the group has not acknowledged, oldest first, without delivering any of it.
+
+        Undecodable entries and events that arrive meanwhile may be left out.
+        """
+        ...
+
+    def status(self) -> StreamStatus:
+        """Return how far the group is behind. What the backend cannot tell is None, never 0."""
+        ...
+
+    def pending(
+        self, limit: int, *, min_idle_ms: int = 0, consumer: str | None = None
+    ) -> list[PendingEvent]:
+        """Return up to ``limit`` deliveries not yet acknowledged, oldest position first.
+
+        Only those idle for ``min_idle_ms`` at least, and of ``consumer`` where it is given.
+        """
+        ...
+
+    def health(self) -> Health:
+        """Ask the backend who it is; the address in the answer holds no password."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections. Closing twice is harmless."""
+        ...
+
+
+class Catalog(Protocol):
+    """The state of all products, deleted ones included, and the embedding model in use."""
+
+    def get(self, product_ids: Sequence[str]) -> dict[str, ProductState]:
+        """Return the states of those products that the catalog has seen, deleted ones too."""
+        ...
+
+    def merge(
+        self,
+        changes: Mapping[str, ProductState],
+        known: Mapping[str, ProductState] | None = None,
+    ) -> dict[str, ProductState]:
+        """Merge each change into the stored state, atomically per product; return the results.
+
+        Two merges at once, from anywhere, both count (see ``merge.merge``). ``known`` may hold
+        states that the caller has just read: it saves reading them again and is never trusted.
+        """
+        ...
+
+    def products(self) -> Iterator[Product]:
+        """Yield every existing product once, in any order, without holding them all in memory.
+
+        Products that change meanwhile may come in either state, or be left out if deleted.
+        """
+        ...
+
+    def active_model(self) -> bytes | None:
+        """Return the artifact of the embedding model in use, None before the first."""
+        ...
+
+    def offer_model(self, artifact: bytes) -> bytes:
+        """Make ``artifact`` the model in use unless there is one; return the one in use.
+
+        Of several offers at the same moment one wins, and all callers get that one.
+        """
+        ...
+
+    def health(self) -> Health:
+        """Ask the backend who it is; the address in the answer holds no password."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections. Closing twice is harmless."""
+        ...
+
+
+class VectorStore(Protocol):
+    """Embeddings by product, and the index over them."""
+
+    def create_index(self, spec: IndexSpec) -> bool:
+        """Create the index; return False where it exists with this schema already.
+
+        Raises IndexMismatch where it exists with another. Embeddings written earlier are in it.
+        """
+        ...
+
+    def drop_index(self, *, embeddings: bool) -> bool:
+        """Drop the index, and the embeddings too if asked; return False where there was none."""
+        ...
+
+    def info(self) -> IndexInfo | None:
+        """Return what the index holds, None where there is no index."""
+        ...
+
+    def stored(self, product_ids: Sequence[str]) -> dict[str, StoredEmbedding]:
+        """Return, for those products that have an embedding, what it was computed from."""
+        ...
+
+    def write(self, embeddings: Sequence[Embedding]) -> None:
+        """Store the embeddings; each is findable once this returns, if there is an index.
+
+        One whose position is older than the stored one's is ignored. One without a vector changes
+        the metadata of the stored embedding, and is ignored where there is none. A vector of
+        another size, or with a value that is not finite, raises ValueError, and nothing is
+        written.
+        """
+        ...
+
+    def remove(self, positions: Mapping[str, Position]) -> None:
+        """Remove the products' embeddings, except those newer than the given position."""
+        ...
+
+    def get(self, product_ids: Sequence[str]) -> dict[str, Vector]:
+        """Return the vectors of those products that have one."""
+        ...
+
+    def search(
+        self, vector: Vector, limit: int, where: SearchFilter | None = None
+    ) -> list[Neighbor]:
+        """Return up to ``limit`` products closest to ``vector``, the closest first, ids on a tie.
+
+        The score is the cosine similarity, the same on every backend to 1e-5. Filter values are
+        data: no character in them has a meaning. Raises IndexMissing where there is no index.
+        """
+        ...
+
+    def health(self) -> Health:
+        """Ask the backend who it is; the address in the answer holds no password."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections. Closing twice is harmless."""
+        ...
+
+
+class EmbeddingModel(Protocol):
+    """Turns products into vectors. The same model and product give the same bytes everywhere."""
+
+    @property
+    def version(self) -> str:
+        """A hash of the model's content: equal versions embed equally."""
+        ...
+
+    @property
+    def dimension(self) -> int: ...
+
+    def embed(self, products: Sequence[Product]) -> Matrix:
+        """Return one unit row per product; a zero row where the text has nothing to go by."""
+        ...
+
+    def text_digest(self, product: Product) -> str:
+        """Return a short digest of what ``embed`` looks at: equal digests, equal embeddings."""
+        ...
+
+    def to_bytes(self) -> bytes:
+        """Return the artifact: versioned, checksummed, and never a pickle."""
+        ...
+
+
+class ModelFactory(Protocol):
+    """Makes embedding models, so that the pipeline need not know which kind is configured."""
+
+    def fit(self, products: Iterable[Product]) -> EmbeddingModel:
+        """Fit a new model on the products, in one pass and bounded memory."""
+        ...
+
+    def load(self, artifact: bytes) -> EmbeddingModel:
+        """Open an artifact. Raises InvalidModel, saying what is wrong with it."""
+        ...

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import RedisServer, running_redis
+
+REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each test starts with nothing configured and an embedded file of its own."""
+    for name in list(os.environ):
+        if name.startswith(
+            ("REDIS_", "RECSYS_", "PRODUCT_", "VECTOR_", "EVENT_", "CATALOG_", "SIMILARITY_")
+        ):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("RECSYS_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="session")
+def _redis_session() -> Iterator[RedisServer]:
+    with running_redis() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(_redis_session: RedisServer) -> RedisServer:
+    """A running, empty Redis with search."""
+    with _redis_session.client() as client:
+        client.flushall()
+    return _redis_session
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real catalogues; skips with the reason where it is absent."""
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"the real catalogues are not beside this checkout: {REAL_DATA}")
+    return REAL_DATA

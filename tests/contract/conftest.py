@@ -1,0 +1,102 @@
+"""One suite per port, every adapter a parameter: ids read ``test_unacked_event_returns[redis]``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from recsys_cli.ports import Catalog, EventProcessor, VectorStore
+from tests.servers import RedisServer
+
+
+class Backend(Protocol):
+    """Opens fresh adapters, each with connections of its own, on one shared, empty backend."""
+
+    def events(
+        self, *, group: str = "product-processors", claim_idle_ms: int = 60_000
+    ) -> EventProcessor: ...
+
+    def catalog(self) -> Catalog: ...
+
+    def vectors(self, *, dimension: int = 384) -> VectorStore: ...
+
+
+class EmbeddedBackend:
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "recsys.db"
+
+    def events(
+        self, *, group: str = "product-processors", claim_idle_ms: int = 60_000
+    ) -> EventProcessor:
+        from recsys_cli.connections.sqlite import EmbeddedFile
+        from recsys_cli.events.embedded import EmbeddedStream
+
+        return EmbeddedStream(
+            EmbeddedFile(self._path),
+            stream="product:updates",
+            group=group,
+            claim_idle_ms=claim_idle_ms,
+        )
+
+    def catalog(self) -> Catalog:
+        from recsys_cli.catalogs.embedded import EmbeddedCatalog
+        from recsys_cli.connections.sqlite import EmbeddedFile
+
+        return EmbeddedCatalog(EmbeddedFile(self._path))
+
+    def vectors(self, *, dimension: int = 384) -> VectorStore:
+        from recsys_cli.connections.sqlite import EmbeddedFile
+        from recsys_cli.vectors.embedded import EmbeddedVectors
+
+        return EmbeddedVectors(
+            EmbeddedFile(self._path), index="product:vectors", dimension=dimension
+        )
+
+
+class RedisBackend:
+    def __init__(self, server: RedisServer) -> None:
+        self._url = server.url
+
+    def events(
+        self, *, group: str = "product-processors", claim_idle_ms: int = 60_000
+    ) -> EventProcessor:
+        from recsys_cli.connections.redis import RedisConnection
+        from recsys_cli.events.redis_streams import RedisStreams
+
+        return RedisStreams(
+            RedisConnection(self._url),
+            stream="product:updates",
+            group=group,
+            claim_idle_ms=claim_idle_ms,
+        )
+
+    def catalog(self) -> Catalog:
+        from recsys_cli.catalogs.redis import RedisCatalog
+        from recsys_cli.connections.redis import RedisConnection
+
+        return RedisCatalog(RedisConnection(self._url))
+
+    def vectors(self, *, dimension: int = 384) -> VectorStore:
+        from recsys_cli.connections.redis import RedisConnection
+        from recsys_cli.vectors.redis_hnsw import RedisHnsw
+
+        return RedisHnsw(RedisConnection(self._url), index="product:vectors", dimension=dimension)
+
+
+@pytest.fixture(params=["embedded", "redis"])
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
+    if request.param == "embedded":
+        return EmbeddedBackend(tmp_path)
+    return RedisBackend(request.getfixturevalue("redis_server"))
+
+
+@pytest.fixture
+def closing() -> Iterator[Callable[[object], None]]:
+    """Close what a test opened, in reverse order."""
+    opened: list[object] = []
+    yield opened.append
+    for thing in reversed(opened):
+        thing.close()  # type: ignore[attr-defined]
