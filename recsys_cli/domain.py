@@ -111,6 +111,16 @@ class ProductEvent(msgspec.Struct, frozen=True, kw_only=True):
     fields: Fields = msgspec.field(default_factory=dict)
     timestamp: str = msgspec.field(default_factory=utc_now)
 
+    def as_text(self) -> dict[str, str]:
+        """Return the four text fields that the event has on a stream."""
+        data = {"id": self.product_id} if self.type is EventType.CREATE else {}
+        return {
+            "event_type": self.type.value,
+            "product_id": self.product_id,
+            "timestamp": self.timestamp,
+            "data": msgspec.json.encode(data | self.fields).decode(),
+        }
+
 
 class UndecodableEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An entry of the stream that cannot be an event, with the reason and what it held."""
@@ -264,11 +274,15 @@ class FeedRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RejectedRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A row that cannot be a product. ``raw``: the record by its own column names, or its text."""
+    """A row that cannot be a product. ``raw``: the record by its own column names, or its text.
+
+    ``product_id`` is there where the row at least has a valid id.
+    """
 
     file: str
     line: int
     reason: str
+    product_id: str | None = None
     raw: dict[str, object] | str
 
 

@@ -257,6 +257,9 @@ class EmbeddingModel(Protocol):
 class ModelFactory(Protocol):
     """Makes embedding models, so that the pipeline need not know which kind is configured."""
 
+    @property
+    def dimension(self) -> int: ...
+
     def fit(self, products: Iterable[Product]) -> EmbeddingModel:
         """Fit a new model on the products, in one pass and bounded memory."""
         ...

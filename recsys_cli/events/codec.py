@@ -25,22 +25,12 @@ from recsys_cli.errors import InvalidEvent, InvalidProduct
 MAX_EVENT_BYTES = 2 * MAX_PRODUCT_BYTES
 """JSON escapes can make a product's text longer than the product."""
 
-_encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(dict[str, object])
 
 
-def encode(event: ProductEvent) -> dict[str, str | bytes]:
+def encode(event: ProductEvent) -> dict[str, str]:
     """Return the fields to put on the stream."""
-    data: dict[str, object] = {}
-    if event.type is EventType.CREATE:
-        data["id"] = event.product_id
-    data.update(event.fields)
-    return {
-        "event_type": event.type.value,
-        "product_id": event.product_id,
-        "timestamp": event.timestamp,
-        "data": _encoder.encode(data),
-    }
+    return event.as_text()
 
 
 def decode(raw: Mapping[bytes, bytes]) -> ProductEvent | UndecodableEvent | None:

@@ -1,0 +1,115 @@
+"""Make the vector store agree with the catalog, for a few products.
+
+Write, then look again. The catalog is the authority: after the embeddings of some states are
+written, the states are read once more, and those that changed meanwhile are done again. So whoever
+writes last, a slow consumer or a fast one, has seen the newest state; a consumer killed in between
+has not acknowledged, and its events come again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from recsys_cli.domain import (
+    Position,
+    Product,
+    ProductMetadata,
+    StoredEmbedding,
+    utc_now,
+)
+from recsys_cli.merge import NOTHING, ProductState
+from recsys_cli.ports import Catalog, Embedding, EmbeddingModel, VectorStore
+
+
+@dataclass
+class EmbedCounts:
+    """Products embedded, only their metadata refreshed, removed; ``wordless``: zero vectors."""
+
+    embedded: int = 0
+    refreshed: int = 0
+    removed: int = 0
+    wordless: list[str] = field(default_factory=list)
+
+
+def embed_states(
+    states: Mapping[str, ProductState],
+    catalog: Catalog,
+    vectors: VectorStore,
+    model: EmbeddingModel,
+) -> EmbedCounts:
+    """Bring the embeddings of these products up to the catalog's newest state."""
+    counts = EmbedCounts()
+    while states:
+        _store(states, vectors, model, counts)
+        newest = catalog.get(list(states))
+        states = {
+            product_id: newest.get(product_id, NOTHING)
+            for product_id, state in states.items()
+            if newest.get(product_id, NOTHING) != state
+        }
+    return counts
+
+
+def _store(
+    states: Mapping[str, ProductState],
+    vectors: VectorStore,
+    model: EmbeddingModel,
+    counts: EmbedCounts,
+) -> None:
+    products = [p for product_id, state in states.items() if (p := state.product(product_id))]
+    positions = {product_id: state.position for product_id, state in states.items()}
+    entries = _entries(products, positions, vectors, model, counts)
+    kept = {entry.product_id for entry in entries}
+    gone = {product_id: at for product_id, at in positions.items() if product_id not in kept}
+    if entries:
+        vectors.write(entries)
+    if gone:
+        vectors.remove(gone)
+    counts.removed += len(gone)
+
+
+def _entries(
+    products: list[Product],
+    positions: Mapping[str, Position],
+    vectors: VectorStore,
+    model: EmbeddingModel,
+    counts: EmbedCounts,
+) -> list[Embedding]:
+    stored = vectors.stored([product.id for product in products])
+    now = utc_now()
+    fresh: list[Embedding] = []
+    stale: list[tuple[Product, StoredEmbedding]] = []
+    for product in products:
+        source = StoredEmbedding(
+            position=positions[product.id],
+            model_version=model.version,
+            text_digest=model.text_digest(product),
+        )
+        if _same_text(stored.get(product.id), source):
+            fresh.append(Embedding(product.id, None, _metadata(product), source, now))
+        else:
+            stale.append((product, source))
+    counts.refreshed += len(fresh)
+    if not stale:
+        return fresh
+    matrix = model.embed([product for product, _ in stale])
+    for (product, source), vector in zip(stale, matrix, strict=True):
+        if vector.any():
+            fresh.append(Embedding(product.id, vector, _metadata(product), source, now))
+            counts.embedded += 1
+        else:
+            counts.wordless.append(product.id)
+    return fresh
+
+
+def _same_text(stored: StoredEmbedding | None, wanted: StoredEmbedding) -> bool:
+    return (
+        stored is not None
+        and stored.model_version == wanted.model_version
+        and stored.text_digest == wanted.text_digest
+    )
+
+
+def _metadata(product: Product) -> ProductMetadata:
+    return ProductMetadata(name=product.name, category=product.category, price=product.price)

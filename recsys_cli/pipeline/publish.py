@@ -1,0 +1,193 @@
+"""Turn the rows of a feed into the events that make the catalog agree with it.
+
+New products become creates, changed ones updates with only the changed fields, unchanged ones
+nothing. What the stream has accepted is merged into the catalog at once, by the same rule as
+consumers use: so a second import compares with everything published so far, also while no consumer
+runs, and whoever comes second, publisher or consumer, changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from recsys_cli.domain import EventType, FeedRow, Fields, Position, ProductEvent, RejectedRow
+from recsys_cli.merge import NOTHING, ProductState, merge, state_of
+from recsys_cli.pipeline.seen import SeenIds
+from recsys_cli.ports import Catalog, EventProcessor
+
+CHUNK = 1000
+"""Rows compared and published together: one round trip each to read, publish and merge."""
+
+
+@dataclass
+class ImportReport:
+    """What an import did. ``duplicates`` are rows that a later row of the same id replaced."""
+
+    read: int = 0
+    created: int = 0
+    updated: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    duplicates: int = 0
+    started: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
+
+    @property
+    def events(self) -> int:
+        return self.created + self.updated + self.deleted
+
+    @property
+    def accepted(self) -> int:
+        return self.created + self.updated + self.unchanged
+
+    @property
+    def events_per_second(self) -> float:
+        return self.events / self.seconds if self.seconds else 0.0
+
+    def stop_clock(self) -> None:
+        self.seconds = time.monotonic() - self.started
+
+
+class FeedPublisher:
+    """Publishes feeds, one after the other, into one report.
+
+    ``dry_run`` compares and counts, and changes nothing. ``republish`` sends a create for every
+    row, changed or not. ``seen`` remembers the ids of all feeds in 8 bytes each, and
+    ``has_nameless_rejects`` whether some rejected row may have been of any product.
+    """
+
+    def __init__(
+        self,
+        events: EventProcessor,
+        catalog: Catalog,
+        *,
+        dry_run: bool = False,
+        republish: bool = False,
+    ) -> None:
+        self._events = events
+        self._catalog = catalog
+        self._dry_run = dry_run
+        self._republish = republish
+        self.report = ImportReport()
+        self.seen = SeenIds()
+        self.has_nameless_rejects = False
+
+    def publish(
+        self,
+        rows: Iterable[FeedRow | RejectedRow],
+        *,
+        on_rejected: Callable[[RejectedRow], None],
+        on_duplicate: Callable[[FeedRow], None],
+        on_progress: Callable[[ImportReport], None] = lambda _: None,
+    ) -> None:
+        """Publish one feed."""
+        for chunk, rejected in _chunks(rows):
+            self.report.read += len(chunk) + len(rejected)
+            self._publish_chunk(self._newest(chunk, on_duplicate))
+            for row in rejected:
+                self._reject(row)
+                on_rejected(row)
+            on_progress(self.report)
+        self.report.stop_clock()
+
+    def delete(self, product_ids: Sequence[str]) -> None:
+        """Publish a delete for each product."""
+        for start in range(0, len(product_ids), CHUNK):
+            chunk = product_ids[start : start + CHUNK]
+            self._send([ProductEvent(type=EventType.DELETE, product_id=i) for i in chunk], {})
+        self.report.deleted += len(product_ids)
+        self.report.stop_clock()
+
+    def _reject(self, row: RejectedRow) -> None:
+        self.report.rejected += 1
+        if row.product_id is None:
+            self.has_nameless_rejects = True
+        else:
+            self.seen.add([row.product_id])
+
+    def _newest(
+        self, chunk: list[FeedRow], on_duplicate: Callable[[FeedRow], None]
+    ) -> dict[str, FeedRow]:
+        earlier = self.seen.add([row.product_id for row in chunk])
+        newest: dict[str, FeedRow] = {}
+        for row, is_repeated in zip(chunk, earlier, strict=True):
+            if is_repeated:
+                self.report.duplicates += 1
+                on_duplicate(row)
+            newest[row.product_id] = row
+        return newest
+
+    def _publish_chunk(self, rows: Mapping[str, FeedRow]) -> None:
+        known = self._catalog.get(list(rows))
+        events = []
+        for product_id, row in rows.items():
+            event = self._event(row, known.get(product_id, NOTHING))
+            if event is None:
+                self.report.unchanged += 1
+                continue
+            if known.get(product_id, NOTHING).exists:
+                self.report.updated += 1
+            else:
+                self.report.created += 1
+            events.append(event)
+        self._send(events, known)
+
+    def _event(self, row: FeedRow, state: ProductState) -> ProductEvent | None:
+        if state.exists and not self._republish:
+            changed = changed_fields(state, row.fields)
+            if not changed:
+                return None
+            return ProductEvent(type=EventType.UPDATE, product_id=row.product_id, fields=changed)
+        kept = {name: f.value for name, f in state.fields.items()} if state.exists else {}
+        fields: Fields = {n: v for n, v in (kept | row.fields).items() if v is not None}
+        return ProductEvent(type=EventType.CREATE, product_id=row.product_id, fields=fields)
+
+    def _send(self, events: list[ProductEvent], known: Mapping[str, ProductState]) -> None:
+        if events and not self._dry_run:
+            publish_events(self._events, self._catalog, events, known)
+
+
+def publish_events(
+    processor: EventProcessor,
+    catalog: Catalog,
+    events: Sequence[ProductEvent],
+    known: Mapping[str, ProductState] | None = None,
+) -> list[Position]:
+    """Append events to the stream, then merge what was accepted into the catalog."""
+    positions = processor.publish(events)
+    changes: dict[str, ProductState] = {}
+    for event, position in zip(events, positions, strict=True):
+        earlier = changes.get(event.product_id, NOTHING)
+        changes[event.product_id] = merge(earlier, state_of(event, position))
+    catalog.merge(changes, known)
+    return positions
+
+
+def changed_fields(state: ProductState, fields: Mapping[str, object]) -> Fields:
+    """Return those of ``fields`` that the state has otherwise; None empties a field."""
+    current = state.fields
+    return {
+        name: value  # type: ignore[misc]  # values are FieldValue, compared as they are
+        for name, value in fields.items()
+        if (current[name].value if name in current else None) != value
+    }
+
+
+def _chunks(
+    rows: Iterable[FeedRow | RejectedRow],
+) -> Iterator[tuple[list[FeedRow], list[RejectedRow]]]:
+    accepted: list[FeedRow] = []
+    rejected: list[RejectedRow] = []
+    for row in rows:
+        if isinstance(row, FeedRow):
+            accepted.append(row)
+        else:
+            rejected.append(row)
+        if len(accepted) + len(rejected) >= CHUNK:
+            yield accepted, rejected
+            accepted, rejected = [], []
+    if accepted or rejected:
+        yield accepted, rejected

@@ -1,0 +1,106 @@
+"""Neighbors of a product, or of a text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from recsys_cli.domain import Neighbor, Product, SearchFilter, clean_id, clean_text
+from recsys_cli.errors import NotEmbedded, NotFound, UsageError
+from recsys_cli.pipeline.products import not_found
+from recsys_cli.ports import Catalog, EventProcessor, ModelFactory, Vector, VectorStore
+
+CHUNK = 100
+"""Queried products whose vectors are fetched in one round trip."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """What to look for. ``min_score`` cuts; None cuts nothing and ``strong`` only marks."""
+
+    limit: int = 10
+    where: SearchFilter | None = None
+    min_score: float | None = None
+    strong: float = 0.75
+
+
+class RankedNeighbor(Neighbor, frozen=True, kw_only=True):
+    """A neighbor, and whether it is close enough to be called similar."""
+
+    strong: bool
+
+
+@dataclass(frozen=True)
+class Similar:
+    """The neighbors of one product, closest first; ``hidden`` more were below ``min_score``."""
+
+    product_id: str
+    neighbors: list[RankedNeighbor]
+    hidden: int
+
+
+class SimilarProducts:
+    """Answers queries by id. Create once, ask often."""
+
+    def __init__(self, events: EventProcessor, catalog: Catalog, vectors: VectorStore) -> None:
+        self._events = events
+        self._catalog = catalog
+        self._vectors = vectors
+
+    def of(self, product_ids: Iterable[str], query: Query) -> Iterator[Similar | NotFound]:
+        """Yield an answer, or why there is none, for each id in its turn."""
+        ids = [clean_id(product_id) for product_id in product_ids]
+        for start in range(0, len(ids), CHUNK):
+            chunk = ids[start : start + CHUNK]
+            vectors = self._vectors.get(chunk)
+            for product_id in chunk:
+                vector = vectors.get(product_id)
+                if vector is None:
+                    yield self._why_not(product_id)
+                else:
+                    yield search(self._vectors, vector, query, product_id)
+
+    def _why_not(self, product_id: str) -> NotFound:
+        state = self._catalog.get([product_id]).get(product_id)
+        if state is None or not state.exists:
+            return not_found(self._catalog, product_id)
+        status = self._events.status()
+        if status.lag == 0 and status.pending == 0:
+            return NotEmbedded(
+                f"product {product_id!r} is in the catalog but has no embedding, and no event is "
+                "waiting: its text has no words, or its event was lost",
+                hint=f"recsys product show {product_id}",
+            )
+        return NotEmbedded(
+            f"product {product_id!r} is in the catalog but not embedded yet",
+            hint="recsys consume --drain",
+        )
+
+
+def similar_to_text(
+    text: str, catalog: Catalog, vectors: VectorStore, models: ModelFactory, query: Query
+) -> Similar:
+    """Return the products closest to a text, embedded by the model in use."""
+    artifact = catalog.active_model()
+    if artifact is None:
+        raise NotEmbedded("there is no embedding model yet", hint="recsys consume --drain")
+    probe = Product(id="", name=clean_text(text))
+    (vector,) = models.load(artifact).embed([probe])
+    if not vector.any():
+        raise UsageError(f"the text has no words to compare: {text!r}")
+    return search(vectors, vector, query, "")
+
+
+def search(vectors: VectorStore, vector: Vector, query: Query, product_id: str) -> Similar:
+    """Return what is closest to ``vector``, without ``product_id`` itself."""
+    found = vectors.search(vector, query.limit + 1, query.where)
+    others = [n for n in found if n.product_id != product_id][: query.limit]
+    threshold = query.strong if query.min_score is None else query.min_score
+    ranked = [
+        RankedNeighbor(**msgspec.structs.asdict(n), strong=n.similarity_score >= threshold)
+        for n in others
+    ]
+    shown = ranked if query.min_score is None else [n for n in ranked if n.strong]
+    return Similar(product_id, shown, len(ranked) - len(shown))

@@ -1,0 +1,195 @@
+"""Settings: flags over environment over ``recsys.toml`` over defaults, as one frozen value.
+
+This is the only module that reads the environment. ``recsys.toml`` lies in the working directory,
+or where RECSYS_CONFIG says, and has the names of the environment in lower case:
+``redis_url = "rediss://cache.example:6379/0"``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from recsys_cli.errors import SettingsError
+
+NEIGHBOR_IS_STRONG = 0.75
+"""The cosine from which on two products count as close, where SIMILARITY_THRESHOLD is not set."""
+
+SECRETS = frozenset({"redis_password"})
+_NAME = Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class BackendType(StrEnum):
+    EMBEDDED = "embedded"
+    REDIS = "redis"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting with its default. ``origins`` says where a value that is not one came from."""
+
+    event_processor_type: BackendType | None = None
+    catalog_type: BackendType | None = None
+    vector_store_type: BackendType | None = None
+    vector_dimension: Annotated[int, Meta(ge=8, le=4096)] = 384
+    vector_index_name: _NAME = "product:vectors"
+    similarity_threshold: Annotated[float, Meta(ge=-1, le=1)] | None = None
+    product_stream_key: _NAME = "product:updates"
+    product_stream_group: _NAME = "product-processors"
+    product_stream_consumer: _NAME = "worker-{}"
+    redis_url: str | None = None
+    redis_host: _NAME = "localhost"
+    redis_port: Annotated[int, Meta(ge=1, le=65535)] = 6379
+    redis_db: Annotated[int, Meta(ge=0)] = 0
+    redis_username: str | None = None
+    redis_password: str | None = None
+    recsys_home: str = ""
+    origins: dict[str, str] = {}
+
+    @property
+    def default_backend(self) -> BackendType:
+        """Redis as soon as any REDIS_* is set: nothing is guessed from what answers on a port."""
+        configured = any(name.startswith("redis_") for name in self.origins)
+        return BackendType.REDIS if configured else BackendType.EMBEDDED
+
+    @property
+    def events_backend(self) -> BackendType:
+        return self.event_processor_type or self.default_backend
+
+    @property
+    def catalog_backend(self) -> BackendType:
+        return self.catalog_type or self.events_backend
+
+    @property
+    def vectors_backend(self) -> BackendType:
+        return self.vector_store_type or self.default_backend
+
+    @property
+    def redis_address(self) -> str:
+        """The URL to connect to; it may hold a password, so show it only through redact()."""
+        if self.redis_url:
+            return self.redis_url
+        return f"redis://{self.redis_host}:{self.redis_port}/{self.redis_db}"
+
+    @property
+    def embedded_path(self) -> Path:
+        return Path(self.recsys_home or default_home()).expanduser() / "recsys.db"
+
+    @property
+    def consumer_id(self) -> str:
+        """This process's consumer name: ``{}`` in the setting becomes host and process id."""
+        return self.product_stream_consumer.replace("{}", f"{socket.gethostname()}-{os.getpid()}")
+
+    def describe(self) -> str:
+        """Return in a few words which backend the commands talk to, without secrets."""
+        parts = {
+            "events": self.events_backend,
+            "catalog": self.catalog_backend,
+            "vectors": self.vectors_backend,
+        }
+        places = {part: self._place(backend) for part, backend in parts.items()}
+        if len(set(places.values())) == 1:
+            return places["events"]
+        return ", ".join(f"{part}: {place}" for part, place in places.items())
+
+    def shown(self) -> list[tuple[str, str, str]]:
+        """Return (NAME, value without secrets, origin) of every setting."""
+        derived = {
+            "event_processor_type": self.events_backend,
+            "catalog_type": self.catalog_backend,
+            "vector_store_type": self.vectors_backend,
+            "recsys_home": self.recsys_home or default_home(),
+        }
+        rows = []
+        for name in self.__struct_fields__:
+            if name != "origins":
+                value = derived.get(name, getattr(self, name))
+                text = "not set" if value is None else redact(str(value))
+                hidden = name in SECRETS and value is not None
+                origin = self.origins.get(name, "default")
+                rows.append((name.upper(), "***" if hidden else text, origin))
+        return rows
+
+    def _place(self, backend: BackendType) -> str:
+        match backend:
+            case BackendType.EMBEDDED:
+                return f"embedded file {self.embedded_path}"
+            case BackendType.REDIS:
+                return f"Redis at {redact(self.redis_address)}"
+
+
+def load(
+    flags: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """Read the settings. Raises SettingsError naming the setting, its value and its origin."""
+    environ = os.environ if environ is None else environ
+    names = [name for name in Settings.__struct_fields__ if name != "origins"]
+    values: dict[str, object] = {}
+    origins: dict[str, str] = {}
+    for origin, source in (
+        _toml(environ.get("RECSYS_CONFIG"), names),
+        ("environment", {n: environ[n.upper()] for n in names if environ.get(n.upper())}),
+        ("flag", {n: v for n, v in (flags or {}).items() if v is not None}),
+    ):
+        for name, raw in source.items():
+            values[name] = _convert(name, raw, origin)
+            origins[name] = origin
+    return Settings(**values, origins=origins)  # type: ignore[arg-type]  # converted by _convert
+
+
+def redact(url: str) -> str:
+    """Return a URL with ``***`` instead of its password, in the authority or in the query."""
+    url = re.sub(r"(?<=://)([^/@:]*):.*@", r"\1:***@", url)
+    return re.sub(r"(?<=[?&]password=)[^&]*", "***", url)
+
+
+def default_home() -> str:
+    """Return the folder of the embedded file where RECSYS_HOME is not set: the user's data."""
+    from platformdirs import user_data_dir  # noqa: PLC0415 - most commands never need it
+
+    return user_data_dir("recsys", appauthor=False)
+
+
+def _toml(chosen: str | None, names: list[str]) -> tuple[str, dict[str, Any]]:
+    path = Path(chosen or "recsys.toml")
+    if not chosen and not path.is_file():
+        return str(path), {}
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from error
+    for name in values:
+        if name not in names:
+            near = get_close_matches(name, names, 1)
+            hint = f"did you mean {near[0]}?" if near else "recsys config show lists the names"
+            raise SettingsError(f"{path} has an unknown setting: {name}", hint=hint)
+    return str(path), values
+
+
+def _convert(name: str, raw: object, origin: str) -> object:
+    hint = next(f.type for f in msgspec.structs.fields(Settings) if f.name == name)
+    try:
+        return msgspec.convert(raw, hint, strict=False)
+    except msgspec.ValidationError as error:
+        shown = "***" if name in SECRETS else repr(redact(str(raw)))
+        raise SettingsError(
+            f"{name.upper()} ({origin}) is {shown}: {_reason(name, str(error))}",
+            hint="recsys config show lists every setting, its value and where it comes from",
+        ) from None
+
+
+def _reason(name: str, reason: str) -> str:
+    if name.endswith("_type"):
+        return "it must be one of " + ", ".join(BackendType)
+    return reason.lower().replace("`", "").replace(" | null", "")

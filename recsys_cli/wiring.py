@@ -1,0 +1,127 @@
+"""The only place that chooses: settings in, adapters out.
+
+Each branch imports its own adapter, so a command loads the driver it uses and no other.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from threading import RLock
+from typing import TYPE_CHECKING
+
+from recsys_cli.settings import BackendType, Settings
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from recsys_cli.connections.redis import RedisConnection
+    from recsys_cli.connections.sqlite import EmbeddedFile
+    from recsys_cli.ports import Catalog, EventProcessor, ModelFactory, VectorStore
+
+
+class Backends:
+    """The adapters that the settings choose: opened when first asked for, closed together."""
+
+    def __init__(self, settings: Settings, *, claim_idle_ms: int = 60_000) -> None:
+        self.settings = settings
+        self._claim_idle_ms = claim_idle_ms
+        self._lock = RLock()
+
+    def get_event_processor(self) -> EventProcessor:
+        with self._lock:
+            return self._events
+
+    def get_catalog(self) -> Catalog:
+        with self._lock:
+            return self._catalog
+
+    def get_vector_store(self) -> VectorStore:
+        with self._lock:
+            return self._vectors
+
+    def get_model_factory(self) -> ModelFactory:
+        with self._lock:
+            return self._models
+
+    def close(self) -> None:
+        """Close what was opened; harmless when nothing was."""
+        with self._lock:
+            for name in ("_events", "_catalog", "_vectors", "_redis", "_file"):
+                adapter = self.__dict__.pop(name, None)
+                if adapter is not None:
+                    adapter.close()
+
+    def __enter__(self) -> Backends:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @cached_property
+    def _events(self) -> EventProcessor:
+        stream, group = self.settings.product_stream_key, self.settings.product_stream_group
+        match self.settings.events_backend:
+            case BackendType.EMBEDDED:
+                from recsys_cli.events.embedded import EmbeddedStream
+
+                return EmbeddedStream(
+                    self._file, stream=stream, group=group, claim_idle_ms=self._claim_idle_ms
+                )
+            case BackendType.REDIS:
+                from recsys_cli.events.redis_streams import RedisStreams
+
+                return RedisStreams(
+                    self._redis, stream=stream, group=group, claim_idle_ms=self._claim_idle_ms
+                )
+
+    @cached_property
+    def _catalog(self) -> Catalog:
+        match self.settings.catalog_backend:
+            case BackendType.EMBEDDED:
+                from recsys_cli.catalogs.embedded import EmbeddedCatalog
+
+                return EmbeddedCatalog(self._file)
+            case BackendType.REDIS:
+                from recsys_cli.catalogs.redis import RedisCatalog
+
+                return RedisCatalog(self._redis)
+
+    @cached_property
+    def _vectors(self) -> VectorStore:
+        index, dimension = self.settings.vector_index_name, self.settings.vector_dimension
+        match self.settings.vectors_backend:
+            case BackendType.EMBEDDED:
+                from recsys_cli.vectors.embedded import EmbeddedVectors
+
+                return EmbeddedVectors(self._file, index=index, dimension=dimension)
+            case BackendType.REDIS:
+                from recsys_cli.vectors.redis_hnsw import RedisHnsw
+
+                return RedisHnsw(self._redis, index=index, dimension=dimension)
+
+    @cached_property
+    def _models(self) -> ModelFactory:
+        from recsys_cli.embedding.tfidf import TfidfFactory
+
+        return TfidfFactory(self.settings.vector_dimension)
+
+    @cached_property
+    def _redis(self) -> RedisConnection:
+        from recsys_cli.connections.redis import RedisConnection
+
+        return RedisConnection(
+            self.settings.redis_address,
+            username=self.settings.redis_username,
+            password=self.settings.redis_password,
+        )
+
+    @cached_property
+    def _file(self) -> EmbeddedFile:
+        from recsys_cli.connections.sqlite import EmbeddedFile
+
+        return EmbeddedFile(self.settings.embedded_path)
