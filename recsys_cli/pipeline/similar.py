@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import msgspec
 
@@ -51,9 +52,8 @@ class SimilarProducts:
 
     def of(self, product_ids: Iterable[str], query: Query) -> Iterator[Similar | NotFound]:
         """Yield an answer, or why there is none, for each id in its turn."""
-        ids = [clean_id(product_id) for product_id in product_ids]
-        for start in range(0, len(ids), CHUNK):
-            chunk = ids[start : start + CHUNK]
+        ids = map(clean_id, product_ids)
+        while chunk := list(islice(ids, CHUNK)):
             vectors = self._vectors.get(chunk)
             for product_id in chunk:
                 vector = vectors.get(product_id)

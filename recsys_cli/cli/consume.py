@@ -1,0 +1,146 @@
+"""recsys consume: events in, embeddings out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recsys_cli.cli import options, render
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from recsys_cli.pipeline.consume import ConsumeOptions, ConsumeReport
+    from recsys_cli.wiring import Backends
+
+
+def consume(
+    batch_size: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Events to take, embed and store at once.")
+    ] = 10,
+    block_ms: Annotated[
+        int, typer.Option(min=1, max=600_000, help="How long one wait for new events lasts.")
+    ] = 2000,
+    consumer_id: Annotated[
+        str | None,
+        typer.Option(
+            help="This consumer's name in the group; worker-{host}-{pid} unless given.",
+            show_default=False,
+        ),
+    ] = None,
+    drain: Annotated[
+        bool, typer.Option("--drain", help="Stop when nothing is left, for cron.")
+    ] = False,
+    max_events: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many events.", show_default=False)
+    ] = None,
+    max_deliveries: Annotated[
+        int, typer.Option(min=1, help="Tries before an event becomes a dead letter.")
+    ] = 5,
+    claim_idle_ms: Annotated[
+        int,
+        typer.Option(min=1, help="Take over events that a consumer has held for so long."),
+    ] = 60_000,
+    status_interval: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Time between two status lines.")
+    ] = 5.0,
+    redis: options.RedisUrl = None,
+) -> None:
+    """Turn events into embeddings and keep the index current, in the foreground.
+
+    Ctrl-C and SIGTERM finish the batch in hand; a second one stops at once.
+    """
+    from recsys_cli.pipeline.consume import ConsumeOptions
+
+    with options.backends(redis, claim_idle_ms=claim_idle_ms) as opened:
+        how = ConsumeOptions(
+            consumer=consumer_id or opened.settings.consumer_id,
+            batch_size=batch_size,
+            block_ms=block_ms,
+            drain=drain,
+            max_events=max_events,
+            max_deliveries=max_deliveries,
+            status_interval_s=status_interval,
+        )
+        stop = threading.Event()
+        with _stopping_on_signals(stop) as received:
+            report = run_consume(opened, how, stop)
+    if received:
+        raise typer.Exit(128 + received[0])
+    raise typer.Exit(3 if report.failed or report.dead else 0)
+
+
+def run_consume(
+    opened: Backends, how: ConsumeOptions, stop: threading.Event | None = None
+) -> ConsumeReport:
+    """Consume, with one status line per interval and one at the end."""
+    from recsys_cli.pipeline.consume import Consumer
+
+    consumer = Consumer(
+        opened.get_event_processor(),
+        opened.get_catalog(),
+        opened.get_vector_store(),
+        opened.get_model_factory(),
+        how,
+        render.warning,
+    )
+    report = consumer.run(
+        stop or threading.Event(), lambda report: render.notice(_status_line(report))
+    )
+    render.success(_status_line(report) + f", {report.seconds:.1f} s")
+    _tell_what_is_left(report, how)
+    return report
+
+
+def _status_line(report: ConsumeReport) -> str:
+    parts = [
+        f"processed {render.number(report.processed)}",
+        f"{render.number(report.rate)}/s",
+        f"lag {render.number(report.lag)}",
+        f"failed {render.number(report.failed + report.dead)}",
+        f"embedded {render.number(report.embedded)}",
+    ]
+    for count, name in (
+        (report.refreshed, "refreshed"),
+        (report.removed, "removed"),
+        (report.wordless, "without words"),
+    ):
+        if count:
+            parts.append(f"{name} {render.number(count)}")
+    return ", ".join(parts)
+
+
+def _tell_what_is_left(report: ConsumeReport, how: ConsumeOptions) -> None:
+    if how.drain and report.pending:
+        render.warning(
+            f"{report.pending:,} events are still with a consumer that has not acknowledged them; "
+            "they are taken over once they are idle for long enough (recsys pending)"
+        )
+    if report.dead:
+        render.warning(f"{report.dead:,} events are dead letters now (recsys lag counts them)")
+
+
+@contextmanager
+def _stopping_on_signals(stop: threading.Event) -> Iterator[list[int]]:
+    """Set ``stop`` on the first SIGINT or SIGTERM, end the process on the second."""
+    received: list[int] = []
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if received:
+            os._exit(128 + number)
+        received.append(number)
+        stop.set()
+        os.write(2, b"\nfinishing the batch in hand; once more to stop at once\n")
+
+    previous = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

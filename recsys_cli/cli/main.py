@@ -1,0 +1,73 @@
+"""The command line: one module per command, one handler for every error."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from recsys_cli.cli import (
+    config,
+    consume,
+    demo,
+    import_feed,
+    index,
+    options,
+    product,
+    render,
+    similar,
+    status,
+)
+from recsys_cli.errors import RecsysError
+
+app = typer.Typer(
+    name="recsys",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(
+    epilog="Exit codes: 0 done, 1 failed, 2 usage or settings, 3 done in part, 4 no such product "
+    "or not embedded yet, 5 backend unreachable, 6 locked by another run, 130/143 interrupted."
+)
+def recsys(
+    redis: options.RedisUrl = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Keep 'products like this one' true for a shop whose catalogue changes all day.
+
+    With nothing configured everything lives in one embedded file; with any REDIS_*, in Redis.
+    """
+    options.redis_for_all.set(redis)
+    if version:
+        from importlib.metadata import version as installed
+
+        print(installed("recsys-cli"))  # noqa: T201
+        raise typer.Exit
+
+
+for command in (
+    import_feed.import_,
+    consume.consume,
+    similar.similar,
+    status.lag,
+    status.pending,
+    status.health,
+    demo.demo,
+):
+    app.command(name=command.__name__.rstrip("_"))(command)
+app.add_typer(product.app)
+app.add_typer(index.app)
+app.add_typer(config.app)
+
+
+def main() -> None:
+    """Run the command line; every error of ours ends as one sentence and its exit code."""
+    try:
+        app()
+    except RecsysError as error:
+        render.error(error)
+        sys.exit(error.exit_code)

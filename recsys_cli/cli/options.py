@@ -1,0 +1,50 @@
+"""What the commands share: the backend options, and opening what they choose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recsys_cli.cli import render
+
+if TYPE_CHECKING:
+    from recsys_cli.settings import Settings
+    from recsys_cli.wiring import Backends
+
+RedisUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--redis",
+        metavar="URL",
+        help="Use the Redis at this URL (redis://, rediss://, unix://) instead of the settings.",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+redis_for_all: ContextVar[str | None] = ContextVar("redis_for_all", default=None)
+"""The --redis given before the command's name."""
+
+
+@contextmanager
+def backends(
+    redis: str | None, *, home: str | None = None, claim_idle_ms: int = 60_000
+) -> Iterator[Backends]:
+    """Open the configured backends, and say on stderr which they are."""
+    from recsys_cli.wiring import Backends
+
+    settings = settings_for(redis, home=home)
+    render.notice(settings.describe())
+    with Backends(settings, claim_idle_ms=claim_idle_ms) as opened:
+        yield opened
+
+
+def settings_for(redis: str | None, *, home: str | None = None) -> Settings:
+    """Load the settings under the command's flags."""
+    from recsys_cli.settings import load
+
+    return load({"redis_url": redis or redis_for_all.get(), "recsys_home": home})

@@ -1,0 +1,153 @@
+"""recsys similar: which products are like this one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recsys_cli.cli import options, render
+from recsys_cli.errors import NotFound, UsageError
+
+if TYPE_CHECKING:
+    from recsys_cli.pipeline.similar import Query, Similar
+    from recsys_cli.wiring import Backends
+
+COLUMNS = (
+    render.Column("#", "right", whole=True),
+    render.Column("product_id", whole=True),
+    render.Column("score", "right", whole=True),
+    render.Column("match", whole=True),
+    render.Column("name"),
+    render.Column("category"),
+    render.Column("price", "right", whole=True),
+)
+
+
+def similar(
+    product_ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ID...", help="Product ids; - reads them from standard input."),
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(help="Find products like this text instead.", show_default=False),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("-n", "--limit", min=1, max=1000, help="Neighbors to show.")
+    ] = 10,
+    min_score: Annotated[
+        float | None,
+        typer.Option(
+            min=-1.0, max=1.0, help="Hide neighbors below this cosine.", show_default=False
+        ),
+    ] = None,
+    category: Annotated[
+        str | None, typer.Option(help="Only this category, exactly.", show_default=False)
+    ] = None,
+    price_min: Annotated[
+        float | None, typer.Option(help="Only from this price on.", show_default=False)
+    ] = None,
+    price_max: Annotated[
+        float | None, typer.Option(help="Only up to this price.", show_default=False)
+    ] = None,
+    json: options.Json = False,
+    redis: options.RedisUrl = None,
+) -> None:
+    """Show the products closest to one, or to a text, by cosine similarity."""
+    from recsys_cli.domain import SearchFilter
+    from recsys_cli.pipeline.similar import Query
+    from recsys_cli.settings import NEIGHBOR_IS_STRONG
+
+    if bool(product_ids) == (text is not None):
+        raise UsageError("give product ids, or a --text", hint="recsys similar prod-123")
+    where = SearchFilter(category=category, price_min=price_min, price_max=price_max)
+    with options.backends(redis) as opened:
+        threshold = opened.settings.similarity_threshold
+        query = Query(
+            limit=limit,
+            where=where if where != SearchFilter() else None,
+            min_score=threshold if min_score is None else min_score,
+            strong=NEIGHBOR_IS_STRONG,
+        )
+        found_all = True
+        for answer in _answers(opened, product_ids or [], text, query):
+            if isinstance(answer, NotFound):
+                found_all = False
+                render.error(answer)
+            else:
+                show_similar(answer, query, text, json=json)
+    raise typer.Exit(0 if found_all else NotFound.exit_code)
+
+
+def _answers(
+    opened: Backends, product_ids: list[str], text: str | None, query: Query
+) -> Iterator[Similar | NotFound]:
+    from recsys_cli.pipeline.similar import SimilarProducts, similar_to_text
+
+    if text is not None:
+        yield similar_to_text(
+            text,
+            opened.get_catalog(),
+            opened.get_vector_store(),
+            opened.get_model_factory(),
+            query,
+        )
+        return
+    products = SimilarProducts(
+        opened.get_event_processor(), opened.get_catalog(), opened.get_vector_store()
+    )
+    yield from products.of(_ids(product_ids), query)
+
+
+def _ids(arguments: list[str]) -> Iterator[str]:
+    for argument in arguments:
+        if argument == "-":
+            yield from (line.strip() for line in sys.stdin if line.strip())
+        else:
+            yield argument
+
+
+def show_similar(
+    answer: Similar, query: Query, text: str | None = None, *, json: bool = False
+) -> None:
+    """Print one answer: a table, or one line of JSON."""
+    if json:
+        import msgspec
+
+        line = {"product_id": None if text is not None else answer.product_id}
+        if text is not None:
+            line["text"] = text
+        render.json_line(msgspec.json.encode({**line, "neighbors": answer.neighbors}))
+        return
+    rows = [
+        render.Row(
+            [
+                rank,
+                n.product_id,
+                f"{n.similarity_score:.4f}",
+                "strong" if n.strong else "weak",
+                n.name,
+                n.category,
+                render.price(n.price),
+            ],
+            is_dim=not n.strong,
+        )
+        for rank, n in enumerate(answer.neighbors, start=1)
+    ]
+    title = f"similar to {answer.product_id or repr(text)}"
+    render.table(COLUMNS, rows, title=title, caption=_caption(answer, query))
+
+
+def _caption(answer: Similar, query: Query) -> str:
+    if answer.hidden:
+        return (
+            f"{answer.hidden} more below {query.min_score:g} are hidden; --min-score 0 shows them"
+        )
+    if not answer.neighbors:
+        return "no neighbors" + (" within these filters" if query.where else " yet")
+    if any(not n.strong for n in answer.neighbors):
+        return f"weak: below {query.strong:g}; --min-score {query.strong:g} hides them"
+    return ""

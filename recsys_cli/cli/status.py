@@ -1,0 +1,115 @@
+"""recsys lag, pending, health: what is waiting, stuck, reachable."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from recsys_cli.cli import options, render
+
+
+def lag(json: options.Json = False, redis: options.RedisUrl = None) -> None:
+    """Show how far the consumer group is behind, and what each consumer holds."""
+    with options.backends(redis) as opened:
+        status = opened.get_event_processor().status()
+    if json:
+        import msgspec
+
+        render.json_line(msgspec.json.encode(status))
+        return
+    oldest = render.duration_ms(status.oldest_pending_ms) if status.pending else "none"
+    render.facts(
+        "lag",
+        [
+            ("stream", status.stream),
+            ("stream length", render.number(status.length)),
+            ("group", status.group),
+            ("not yet delivered", render.number(status.lag)),
+            ("pending", render.number(status.pending)),
+            ("oldest pending", oldest),
+            ("dead letters", render.number(status.dead_letters)),
+        ],
+    )
+    if status.consumers:
+        columns = [
+            render.Column("consumer", whole=True),
+            render.Column("pending", "right", whole=True),
+            render.Column("idle", "right", whole=True),
+        ]
+        rows = [
+            render.Row([c.name, render.number(c.pending), render.duration_ms(c.idle_ms)])
+            for c in status.consumers
+        ]
+        render.table(columns, rows, title="consumers")
+
+
+def pending(
+    min_idle: Annotated[
+        int, typer.Option(metavar="MS", min=0, help="Only those idle for so long.")
+    ] = 0,
+    count: Annotated[int, typer.Option(min=1, max=100_000, help="How many to show.")] = 50,
+    consumer: Annotated[
+        str | None, typer.Option(help="Only those of this consumer.", show_default=False)
+    ] = None,
+    json: options.Json = False,
+    redis: options.RedisUrl = None,
+) -> None:
+    """Show the events that were delivered and not acknowledged, the oldest first."""
+    with options.backends(redis) as opened:
+        events = opened.get_event_processor().pending(
+            count, min_idle_ms=min_idle, consumer=consumer
+        )
+    if json:
+        import msgspec
+
+        for event in events:
+            render.json_line(msgspec.json.encode(event))
+        return
+    columns = [
+        render.Column("entry", whole=True),
+        render.Column("product_id", whole=True),
+        render.Column("event"),
+        render.Column("consumer", whole=True),
+        render.Column("idle", "right", whole=True),
+        render.Column("deliveries", "right"),
+    ]
+    rows = [
+        render.Row(
+            [
+                e.entry_id,
+                "(body is gone)" if e.product_id is None else e.product_id,
+                e.event_type,
+                e.consumer,
+                render.duration_ms(e.idle_ms),
+                e.deliveries,
+            ]
+        )
+        for e in events
+    ]
+    caption = f"the first {count}; --count shows more" if len(rows) == count else ""
+    render.table(columns, rows, title="pending", caption=caption if rows else "nothing is pending")
+
+
+def health(json: options.Json = False, redis: options.RedisUrl = None) -> None:
+    """Ask stream, catalog and vector store whether they answer; exit 5 if one does not."""
+    from recsys_cli.pipeline.health import check_health
+
+    with options.backends(redis) as opened:
+        checks = check_health(
+            opened.get_event_processor(), opened.get_catalog(), opened.get_vector_store()
+        )
+    if json:
+        import msgspec
+
+        for check in checks:
+            render.json_line(msgspec.json.encode(check))
+        return
+    columns = [
+        render.Column("part", whole=True),
+        render.Column("address", whole=True),
+        render.Column("version", whole=True),
+        render.Column("details", whole=True),
+    ]
+    rows = [render.Row([c.part, c.address, c.version, c.details]) for c in checks]
+    render.table(columns, rows, title="health")
