@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import Recsys
 from tests.servers import RedisServer, running_redis
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -42,3 +43,24 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"the real catalogues are not beside this checkout: {REAL_DATA}")
     return REAL_DATA
+
+
+@pytest.fixture(params=["embedded", "redis"])
+def recsys(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Recsys:
+    """The command line, on an empty embedded file and on an empty Redis."""
+    if request.param == "redis":
+        server: RedisServer = request.getfixturevalue("redis_server")
+        monkeypatch.setenv("REDIS_URL", server.url)
+    return Recsys(monkeypatch, capsys)
+
+
+@pytest.fixture
+def recsys_embedded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Recsys:
+    """The command line where the backend makes no difference: on an empty embedded file."""
+    return Recsys(monkeypatch, capsys)

@@ -29,6 +29,7 @@ from recsys_cli.pipeline.model import shared_model
 from recsys_cli.ports import Catalog, EmbeddingModel, EventProcessor, ModelFactory, VectorStore
 
 LONGEST_BACKOFF_S = 30.0
+LONGEST_WAIT_MS = 500
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Consumer:
         while not stop.is_set() and (in_hand or self._wanted() > 0):
             try:
                 # After an outage the batch in hand is still ours: nobody else may claim it yet.
-                in_hand = in_hand or self._receive()
+                in_hand = in_hand or self._receive(stop)
                 if not in_hand and self._options.drain:
                     break
                 self._process(in_hand)
@@ -133,9 +134,15 @@ class Consumer:
             return self._options.batch_size
         return min(self._options.batch_size, self._options.max_events - self.report.processed)
 
-    def _receive(self) -> list[Delivery]:
-        block_ms = 0 if self._options.drain else self._options.block_ms
-        return self._events.receive(self._options.consumer, self._wanted(), block_ms)
+    def _receive(self, stop: Flag) -> list[Delivery]:
+        """Wait for deliveries in short waits, so that ``stop`` is heeded soon."""
+        remaining_ms = 0 if self._options.drain else self._options.block_ms
+        while True:
+            wait_ms = min(remaining_ms, LONGEST_WAIT_MS)
+            deliveries = self._events.receive(self._options.consumer, self._wanted(), wait_ms)
+            remaining_ms -= wait_ms
+            if deliveries or remaining_ms <= 0 or stop.is_set():
+                return deliveries
 
     def _process(self, deliveries: Sequence[Delivery]) -> None:
         hopeless = [letter for d in deliveries if (letter := self._dead_letter(d))]

@@ -1,0 +1,217 @@
+"""All there is to know about talking to Redis; with ``redis_errors``, all that knows the driver.
+
+Replies come as the protocol has them (RESP2: bytes, int, None, nested lists): the driver's own
+shapes change from one release, and one protocol version, to the next. Nothing is tried again here:
+a repeated XADD would be a second event, and only the caller knows how long to wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from recsys_cli.connections.redis_errors import (
+    CommandUnavailable,
+    ErrorReply,
+    ScriptForgotten,
+    translation,
+)
+from recsys_cli.domain import Health
+from recsys_cli.errors import SettingsError
+
+__all__ = [
+    "Argument",
+    "Command",
+    "CommandUnavailable",
+    "ErrorReply",
+    "LuaScript",
+    "RedisConnection",
+    "Reply",
+    "pairs",
+]
+
+CONNECT_TIMEOUT_S = 5.0
+
+ANSWER_TIMEOUT_S = 20.0
+"""A server silent for this long is gone. Blocking commands block for less at a time."""
+
+COMMANDS_A_TRIP = 1000
+
+Argument: TypeAlias = str | bytes | int | float
+Command: TypeAlias = Sequence[Argument]
+Reply: TypeAlias = Any
+"""bytes, int, None or a list of replies: what the protocol says, which no type can."""
+
+
+class LuaScript:
+    """A script in files of its own, one after the other; sent once, then called by its digest."""
+
+    def __init__(self, *paths: Path) -> None:
+        self._paths = paths
+
+    @cached_property
+    def source(self) -> str:
+        return "\n".join(path.read_text(encoding="utf-8") for path in self._paths)
+
+    @cached_property
+    def digest(self) -> str:
+        return hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+
+class RedisConnection:
+    """Connections to one Redis, made when needed and shared by adapters and threads.
+
+    ``url`` is ``redis://``, ``rediss://`` or ``unix://``, and what it says goes before ``username``
+    and ``password``. Raises SettingsError where it is none. Closing lets go of idle connections;
+    the next use opens new ones.
+    """
+
+    def __init__(
+        self, url: str, *, username: str | None = None, password: str | None = None
+    ) -> None:
+        self._pool = _pool(url, username, password)
+        self._client = redis.Redis(connection_pool=self._pool)
+        self._client.response_callbacks.clear()
+        self._loaded: set[str] = set()
+
+    @property
+    def address(self) -> str:
+        """Where Redis is, for people: ``host:port``, ``host:port/db`` or the socket's path."""
+        options = self._pool.connection_kwargs
+        if "path" in options:
+            return str(options["path"])
+        database = options.get("db") or 0
+        place = f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+        return f"{place}/{database}" if database else place
+
+    def call(self, *command: Argument) -> Reply:
+        """Return the reply to one command."""
+        with self._translated(str(command[0])):
+            return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+    def pipeline(self, commands: Iterable[Command]) -> list[Reply]:
+        """Send the commands, a thousand a trip, and return their replies.
+
+        Raises the first error; the other commands of the same trip have been carried out, those
+        of later trips have not been sent.
+        """
+        replies = []
+        remaining = iter(commands)
+        while trip := list(islice(remaining, COMMANDS_A_TRIP)):
+            for command, reply in zip(trip, self._exchange(trip), strict=True):
+                if isinstance(reply, Exception):
+                    raise translation(self.address, reply, str(command[0])) from reply
+                replies.append(reply)
+        return replies
+
+    def run(self, script: LuaScript, calls: Sequence[tuple[str, Command]]) -> list[Reply]:
+        """Run the script once for each (key, arguments) and return the replies."""
+        commands = [("EVALSHA", script.digest, 1, key, *arguments) for key, arguments in calls]
+        if script.digest not in self._loaded:
+            self._load(script)
+        try:
+            return self.pipeline(commands)
+        except ScriptForgotten:
+            # Restarted or flushed. What has run already runs again: scripts must not mind.
+            self._load(script)
+            return self.pipeline(commands)
+
+    def health(self, part: str) -> Health:
+        """Return who answers for ``part``, and whether it can search."""
+        lines = self.call("INFO", "server").decode().splitlines()
+        facts = dict(line.split(":", 1) for line in lines if ":" in line)
+        search = self._search_version()
+        return Health(
+            part=part,
+            address=self.address,
+            version=f"Redis {facts.get('redis_version', '(version unknown)')}",
+            details=f"search {search}" if search else "no search module",
+        )
+
+    def close(self) -> None:
+        """Close the connections that nobody is using. Closing twice is harmless."""
+        self._pool.disconnect(inuse_connections=False)
+
+    def _search_version(self) -> str | None:
+        try:
+            modules = [pairs(module) for module in self.call("MODULE", "LIST")]
+        except CommandUnavailable:
+            return self._search_answers()
+        for module in modules:
+            if module[b"name"] in (b"search", b"searchlight"):
+                major, rest = divmod(module[b"ver"], 10_000)
+                return f"{major}.{rest // 100}.{rest % 100}"
+        return None
+
+    def _search_answers(self) -> str | None:
+        """Ask in another way, for users who may not list modules."""
+        try:
+            self.call("FT._LIST")
+        except CommandUnavailable as error:
+            return None if "unknown command" in error.reply else "(version unknown)"
+        return "(version unknown)"
+
+    def _load(self, script: LuaScript) -> None:
+        self.call("SCRIPT", "LOAD", script.source)
+        self._loaded.add(script.digest)
+
+    def _exchange(self, commands: Iterable[Command]) -> list[Reply]:
+        """Return the replies, errors among them in their places."""
+        with self._translated("a pipeline"), self._client.pipeline(transaction=False) as trip:
+            for command in commands:
+                trip.execute_command(*command)  # type: ignore[no-untyped-call]
+            return trip.execute(raise_on_error=False)
+
+    @contextlib.contextmanager
+    def _translated(self, command: str) -> Iterator[None]:
+        try:
+            yield
+        except (redis.RedisError, OSError, UnicodeError) as error:
+            raise translation(self.address, error, command) from error
+
+
+def pairs(reply: Sequence[Reply]) -> dict[bytes, Reply]:
+    """Return a flat list of names and values, the protocol's form of a map, as a dict."""
+    return dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+def _pool(url: str, username: str | None, password: str | None) -> redis.ConnectionPool:
+    hint = "write it as redis://[user:password@]host[:port][/db], rediss://... or unix://path"
+    credentials = {"username": username, "password": password}
+    try:
+        pool = redis.ConnectionPool.from_url(
+            url,
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            socket_timeout=ANSWER_TIMEOUT_S,
+            socket_keepalive=True,
+            retry=Retry(NoBackoff(), 0),
+            **{name: value for name, value in credentials.items() if value},
+        )
+        pool.connection_kwargs.update(protocol=2, decode_responses=False)
+        # Made and not connected: shows an option that the driver does not know.
+        pool.connection_class(**pool.connection_kwargs)
+        database = urlsplit(url).path.strip("/")
+        if database and not url.startswith("unix:") and not database.isdecimal():
+            raise ValueError(database)
+    except (ValueError, TypeError):
+        # The cause is not shown: it may quote the password.
+        raise SettingsError(f"{_shown(url)!r} is no address of a Redis", hint=hint) from None
+    return pool
+
+
+def _shown(url: str) -> str:
+    """Return the address without what may be a secret: user, password and options."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return "..." + url.rpartition("@")[2].partition("?")[0]
+    return scheme + separator + rest.rpartition("@")[2].partition("?")[0]

@@ -1,0 +1,59 @@
+"""What an embedding looks at: four texts of a product, each with a weight of its own.
+
+Each text is brought to the same length before they are added, so that a long description does not
+drown the name. Of the other columns of a feed only those count that say what the thing is: links,
+dates, flags and stock levels would make strangers look alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import lru_cache
+from typing import TypeAlias
+
+from recsys_cli.domain import Product
+
+Texts: TypeAlias = tuple[str, str, str, str]
+"""Name, description, category, and the telling attributes together."""
+
+WEIGHTS = (1.0, 0.9, 0.5, 0.3)
+"""Of the four texts; ``tests/benchmarks/quality.py`` measures what they give."""
+
+MAX_TEXT = 20_000
+"""Characters of a text that count: what comes later tells no more about the product."""
+
+TELLING_ATTRIBUTES = frozenset(
+    """
+    brand manufacturer vendor maker publisher designer author artist
+    model model_number model_name mpn part_number series collection
+    color colour material fabric size capacity flavor flavour scent pattern style
+    gender age_group tags keywords short_description summary subtitle
+    option1_value option2_value option3_value
+    attribute_1_value_s attribute_2_value_s attribute_3_value_s
+    """.split()
+)
+"""The attributes that count, however they are spelled: ``Model Number``, ``modelNumber``."""
+
+
+def texts_of(product: Product) -> Texts:
+    """Return the texts to embed, in the order of ``WEIGHTS``."""
+    telling = (product.attributes[name] for name in sorted(product.attributes) if _tells(name))
+    return (
+        product.name[:MAX_TEXT],
+        product.description[:MAX_TEXT],
+        product.category[:MAX_TEXT],
+        " ".join(telling)[:MAX_TEXT],
+    )
+
+
+def digest(texts: Texts) -> str:
+    """Return 32 hexadecimal digits that differ where any of the texts does."""
+    joined = "\0".join(texts).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(joined, digest_size=16).hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _tells(attribute: str) -> bool:
+    words_apart = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", attribute)
+    return re.sub(r"[\W_]+", "_", words_apart).strip("_").casefold() in TELLING_ATTRIBUTES

@@ -1,0 +1,194 @@
+"""TF-IDF over words and pieces of words, folded into a few hundred dimensions by signed hashing.
+
+A feature (``features.py``) is a direction: one coordinate, plus or minus, chosen by its hash. A word
+is the sum of its features, each as long as its inverse document frequency; a text is the sum of its
+words; a product is the weighted sum of its texts. Similar products share features, and unrelated
+features that meet in a coordinate cancel on average, so cosines stay near those of the unfolded
+vectors (count sketch: Charikar, Chen & Farach-Colton 2002; feature hashing: Weinberger et al.
+2009, arXiv:0902.2206). Folding by SVD instead keeps topics and loses model numbers.
+
+Nothing is out of vocabulary: a new word has pieces, and its coordinates follow from its letters.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys_cli.domain import Product
+from recsys_cli.embedding import artifact, frequencies
+from recsys_cli.embedding.artifact import Artifact
+from recsys_cli.embedding.features import features
+from recsys_cli.embedding.frequencies import BUCKETS, Frequencies
+from recsys_cli.embedding.text import WEIGHTS, Texts, digest, texts_of
+from recsys_cli.embedding.tokens import words
+from recsys_cli.errors import InvalidModel
+from recsys_cli.ports import Matrix
+
+KIND = "tfidf"
+RECIPE = 1
+"""Goes up whenever the same frequencies give other vectors: new words, weights, or hashes."""
+
+MAX_DIMENSION = 65_536
+
+_PRODUCTS_AT_ONCE = 256
+_CHARACTERS_AT_ONCE = 200_000
+_CACHE_BYTES = 32_000_000
+_OVERHEAD_BYTES = 200
+"""Of a word in the cache, beside its entries: the string, the bytes object, the dict's slots."""
+
+_ENTRY = np.dtype([("coordinate", "<u4"), ("value", "<f4")])
+_WEIGHTS = np.array(WEIGHTS)[:, np.newaxis]
+
+
+class TfidfModel:
+    """Embeds products by the frequencies it was fitted with. Any number of threads may use it.
+
+    A product's row is the same to the bit, whatever else is embedded with it.
+    """
+
+    def __init__(self, counted: Frequencies, dimension: int = 384) -> None:
+        self._artifact = _pack(counted, dimension)
+        self._idf = frequencies.idf(counted)
+        self._dimension = dimension
+        self._version = artifact.digest(self._artifact)[:12]
+        self._entries: dict[str, bytes] = {}
+        self._entries_bytes = 0
+        self._lock = threading.Lock()
+
+    @property
+    def version(self) -> str:
+        return self._version
+
+    @property
+    def dimension(self) -> int:
+        return self._dimension
+
+    def text_digest(self, product: Product) -> str:
+        return digest(texts_of(product))
+
+    def to_bytes(self) -> bytes:
+        return self._artifact
+
+    def embed(self, products: Sequence[Product]) -> Matrix:
+        """Return one row per product: float32, shape (n, dimension), of unit length or zero."""
+        rows = [self._embed(slice_) for slice_ in _slices(map(texts_of, products))]
+        return np.concatenate([np.zeros((0, self._dimension), np.float32), *rows])
+
+    def _embed(self, texts: list[Texts]) -> Matrix:
+        found = [words(text) for four in texts for text in four]
+        entries = self._entries_of([word for of_text in found for word in of_text])
+        features_ = np.frombuffer(b"".join(entries), _ENTRY)
+        sizes = np.fromiter(map(len, entries), np.int64, len(entries)) // _ENTRY.itemsize
+        text_of_word = np.repeat(np.arange(len(found)), [len(of_text) for of_text in found])
+        place = np.repeat(text_of_word * self._dimension, sizes) + features_["coordinate"]
+        # bincount adds in the order given, whatever the batch: hence the same bits.
+        sums = np.bincount(place, features_["value"], len(found) * self._dimension)
+        parts = _unit(sums.reshape(-1, self._dimension)).reshape(len(texts), len(WEIGHTS), -1)
+        return _unit((parts * _WEIGHTS).sum(axis=1)).astype(np.float32)
+
+    def _entries_of(self, wanted: list[str]) -> list[bytes]:
+        """Return the coordinates and values of each word, computing those not seen lately."""
+        with self._lock:
+            missing = dict.fromkeys(w for w in wanted if w not in self._entries)
+            if missing and self._entries_bytes > _CACHE_BYTES:
+                self._entries.clear()
+                self._entries_bytes = 0
+                missing = dict.fromkeys(wanted)
+            if missing:
+                computed = self._compute(list(missing))
+                self._entries.update(zip(missing, computed, strict=True))
+                self._entries_bytes += sum(map(len, computed)) + _OVERHEAD_BYTES * len(missing)
+            return [self._entries[word] for word in wanted]
+
+    def _compute(self, unknown: list[str]) -> list[bytes]:
+        sizes, hashes = features(unknown)
+        signs = 1.0 - 2.0 * (hashes & np.uint64(1)).astype(np.float64)
+        # Longer words have more to say, though not in proportion to their pieces.
+        damping = 1 / np.sqrt(np.sqrt(np.repeat(sizes, sizes)))
+        entries = np.empty(len(hashes), _ENTRY)
+        entries["coordinate"] = (hashes >> np.uint64(1)) % np.uint64(2**32) % self._dimension
+        entries["value"] = signs * self._idf[frequencies.bucket(hashes)] * damping
+        raw = entries.tobytes()
+        ends = np.cumsum(sizes) * _ENTRY.itemsize
+        return [raw[start:end] for start, end in pairwise([0, *ends.tolist()])]
+
+
+class TfidfFactory:
+    """Fits and opens models of one dimension."""
+
+    def __init__(self, dimension: int = 384) -> None:
+        self._dimension = dimension
+
+    def fit(self, products: Iterable[Product]) -> TfidfModel:
+        """Fit a model on the products, in one pass; on none at all, every feature weighs alike."""
+        return TfidfModel(frequencies.count(products), self._dimension)
+
+    def load(self, artifact_: bytes) -> TfidfModel:
+        """Open an artifact. Raises InvalidModel for damage, and for a model of another kind."""
+        opened = artifact.unpack(artifact_)
+        counted, dimension = _unpack(opened)
+        if dimension != self._dimension:
+            raise InvalidModel(
+                f"the embedding model has {dimension} dimensions, not {self._dimension}",
+                hint=f"set VECTOR_DIMENSION={dimension}, or fit a new model: recsys reembed",
+            )
+        return TfidfModel(counted, dimension)
+
+
+def _pack(counted: Frequencies, dimension: int) -> bytes:
+    occupied = counted.counts > 0
+    return artifact.pack(
+        KIND,
+        {"recipe": RECIPE, "dimension": dimension, "products": counted.products},
+        {"occupied": np.packbits(occupied), "counts": counted.counts[occupied]},
+    )
+
+
+def _unpack(opened: Artifact) -> tuple[Frequencies, int]:
+    if opened.kind != KIND or opened.parameters.get("recipe") != RECIPE:
+        raise InvalidModel(
+            f"the embedding model is of kind {opened.kind!r}, recipe "
+            f"{opened.parameters.get('recipe')}; this recsys reads {KIND!r}, recipe {RECIPE}",
+            hint="fit a new one: recsys reembed",
+        )
+    occupied, counted = opened.arrays.get("occupied"), opened.arrays.get("counts")
+    products, dimension = (opened.parameters.get(name, -1) for name in ("products", "dimension"))
+    if (
+        occupied is None
+        or counted is None
+        or (occupied.dtype, counted.dtype) != (np.uint8, np.uint32)
+        or len(occupied) * 8 != BUCKETS
+        or np.bitwise_count(occupied).sum() != len(counted)
+        or products < 0
+        or not 0 < dimension <= MAX_DIMENSION
+    ):
+        raise artifact.invalid("its parts do not fit together")
+    counts = np.zeros(BUCKETS, np.uint32)
+    counts[np.unpackbits(occupied).view(bool)] = counted
+    return Frequencies(products, counts), dimension
+
+
+def _slices(texts: Iterable[Texts]) -> Iterator[list[Texts]]:
+    """Cut into pieces whose intermediate arrays stay small, also for products with long texts."""
+    slice_: list[Texts] = []
+    characters = 0
+    for four in texts:
+        slice_.append(four)
+        characters += sum(map(len, four))
+        if len(slice_) == _PRODUCTS_AT_ONCE or characters > _CHARACTERS_AT_ONCE:
+            yield slice_
+            slice_, characters = [], 0
+    if slice_:
+        yield slice_
+
+
+def _unit(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Scale each row to unit length; zero rows stay zero."""
+    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    lengths[lengths == 0] = 1
+    return rows / lengths[:, np.newaxis]

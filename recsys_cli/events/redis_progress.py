@@ -1,0 +1,174 @@
+"""How far a consumer group has come on a Redis stream: looking at it delivers nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from recsys_cli.connections.redis import (
+    ErrorReply,
+    RedisConnection,
+    Reply,
+    pairs,
+)
+from recsys_cli.domain import (
+    BEGINNING,
+    ConsumerStatus,
+    PendingEvent,
+    Position,
+    ProductEvent,
+    StreamStatus,
+)
+from recsys_cli.events import codec, redis_letters
+
+_PAGE = 500
+_MOST_COUNTED = 10_000
+
+Body = dict[bytes, bytes]
+
+
+def group_is_gone(reply: str) -> bool:
+    """Whether this error says that the group, or its whole stream, is not (any longer) there."""
+    return reply.startswith(("NOGROUP", "UNBLOCKED")) or "no such key" in reply
+
+
+class GroupProgress:
+    def __init__(self, connection: RedisConnection, *, stream: str, group: str) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._group = group
+
+    def status(self) -> StreamStatus:
+        length = self._connection.call("XLEN", self._stream)
+        facts = self._facts()
+        oldest = self._pending_rows("-", 1)
+        return StreamStatus(
+            stream=self._stream,
+            group=self._group,
+            length=length,
+            lag=length if facts is None else self._lag(facts),
+            pending=0 if facts is None else facts[b"pending"],
+            oldest_pending_ms=oldest[0][2] if oldest else None,
+            dead_letters=self._connection.call("XLEN", redis_letters.key(self._stream)),
+            consumers=[
+                ConsumerStatus(
+                    name=_text(row[b"name"]), pending=row[b"pending"], idle_ms=row[b"idle"]
+                )
+                for row in map(pairs, self._ask("XINFO", "CONSUMERS", self._stream, self._group))
+            ],
+        )
+
+    def pending(
+        self, limit: int, *, min_idle_ms: int = 0, consumer: str | None = None
+    ) -> list[PendingEvent]:
+        rows = self._pending_rows("-", limit, min_idle_ms=min_idle_ms, consumer=consumer)
+        bodies = self._bodies(row[0] for row in rows)
+        return [_pending_event(row, bodies.get(row[0], {})) for row in rows]
+
+    def backlog(self) -> Iterator[tuple[Position, ProductEvent]]:
+        """Yield pending events, then undelivered ones: nothing pending is newer than those."""
+        facts = self._facts()
+        delivered = _text(facts[b"last-delivered-id"]) if facts else str(BEGINNING)
+        last = self._connection.call("XREVRANGE", self._stream, "+", "-", "COUNT", 1)
+        for page in _pages(lambda start: self._pending_rows(start, _PAGE, end=delivered)):
+            yield from _events(self._bodies(row[0] for row in page).items())
+        if last:
+            end = last[0][0]
+            for page in _pages(lambda start: self._entries(start, end), f"({delivered}"):
+                yield from _events((entry_id, pairs(raw)) for entry_id, raw in page)
+
+    def trim(self) -> None:
+        """Drop what every group has acknowledged, for servers that do not do so by themselves."""
+        first_needed = []
+        for facts in map(pairs, self._ask("XINFO", "GROUPS", self._stream)):
+            first_needed.append(_position(facts[b"last-delivered-id"]))
+            summary = self._connection.call("XPENDING", self._stream, facts[b"name"])
+            if summary[0]:
+                first_needed.append(_position(summary[1]))
+        if first_needed:
+            self._connection.call("XTRIM", self._stream, "MINID", str(min(first_needed)))
+
+    def _facts(self) -> dict[bytes, Reply] | None:
+        for facts in map(pairs, self._ask("XINFO", "GROUPS", self._stream)):
+            if facts[b"name"] == self._group.encode():
+                return facts
+        return None
+
+    def _lag(self, facts: Mapping[bytes, Reply]) -> int | None:
+        lag: int | None = facts.get(b"lag")
+        if lag is not None:
+            return lag
+        # Redis has lost count, as it does after deletions: count them, unless they are too many.
+        start = f"({_text(facts[b'last-delivered-id'])}"
+        rows = self._connection.call("XRANGE", self._stream, start, "+", "COUNT", _MOST_COUNTED)
+        return len(rows) if len(rows) < _MOST_COUNTED else None
+
+    def _pending_rows(
+        self,
+        start: str,
+        count: int,
+        *,
+        end: str = "+",
+        min_idle_ms: int = 0,
+        consumer: str | None = None,
+    ) -> list[Reply]:
+        """Return [entry id, consumer, idle ms, deliveries] of each, oldest position first."""
+        idle = ("IDLE", min_idle_ms) if min_idle_ms > 0 else ()
+        whose = () if consumer is None else (consumer,)
+        return self._ask("XPENDING", self._stream, self._group, *idle, start, end, count, *whose)
+
+    def _entries(self, start: str, end: str) -> list[Reply]:
+        rows: list[Reply] = self._connection.call(
+            "XRANGE", self._stream, start, end, "COUNT", _PAGE
+        )
+        return rows
+
+    def _bodies(self, entry_ids: Iterable[bytes]) -> dict[bytes, Body]:
+        """Return the entries that are still on the stream."""
+        replies = self._connection.pipeline(
+            ("XRANGE", self._stream, entry_id, entry_id) for entry_id in entry_ids
+        )
+        return {found[0][0]: pairs(found[0][1]) for found in replies if found}
+
+    def _ask(self, *command: str | int) -> list[Reply]:
+        """Return the rows of the reply, none where the group or the stream is missing."""
+        try:
+            rows: list[Reply] = self._connection.call(*command)
+        except ErrorReply as error:
+            if not group_is_gone(error.reply):
+                raise
+            return []
+        return rows
+
+
+def _pages(read: Callable[[str], list[Reply]], start: str = "-") -> Iterator[list[Reply]]:
+    while page := read(start):
+        yield page
+        start = f"({_text(page[-1][0])}"
+
+
+def _events(entries: Iterable[tuple[bytes, Body]]) -> Iterator[tuple[Position, ProductEvent]]:
+    for entry_id, raw in entries:
+        event = codec.decode(raw)
+        if isinstance(event, ProductEvent):
+            yield _position(entry_id), event
+
+
+def _pending_event(row: Sequence[Reply], raw: Body) -> PendingEvent:
+    fields = codec.printable(raw)
+    entry_id, consumer, idle_ms, deliveries = row
+    return PendingEvent(
+        entry_id=_text(entry_id),
+        product_id=fields.get("product_id"),
+        event_type=fields.get("event_type"),
+        consumer=_text(consumer),
+        idle_ms=idle_ms,
+        deliveries=deliveries,
+    )
+
+
+def _position(entry_id: bytes) -> Position:
+    return Position.parse(entry_id.decode())
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "backslashreplace")

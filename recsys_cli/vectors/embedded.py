@@ -1,0 +1,298 @@
+"""Exact search in the embedded file: every vector is compared, so recall is 1 by construction.
+
+Over 100 000 products it takes about 20 ms. The table ``embeddings`` says which product is in which
+slot of the blocks; both are read in one transaction, so a writer beside a search is not seen.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from sqlite3 import Connection
+from typing import NamedTuple
+
+import numpy as np
+
+from recsys_cli.connections.sqlite import EmbeddedFile, named_queries
+from recsys_cli.domain import (
+    Health,
+    IndexInfo,
+    IndexSpec,
+    Neighbor,
+    Position,
+    SearchFilter,
+    StoredEmbedding,
+)
+from recsys_cli.errors import IndexMismatch, IndexMissing
+from recsys_cli.ports import Embedding, Vector
+from recsys_cli.vectors.embedded_blocks import FLOAT32, VectorBlocks, best
+
+_SQL = named_queries(Path(__file__).with_suffix(".sql"))
+
+
+class _Index(NamedTuple):
+    id: int
+    dimension: int
+    is_created: int
+
+
+class _Row(NamedTuple):
+    """A product's row of the table ``embeddings``."""
+
+    slot: int
+    product_id: str
+    name: str
+    category: str
+    price: float | None
+    updated_at: str
+    major: int
+    minor: int
+    model_version: str
+    text_digest: str
+
+    @property
+    def position(self) -> Position:
+        return Position(self.major, self.minor)
+
+    def updated(self, embedding: Embedding) -> _Row:
+        """Return the row with new metadata; what the vector was computed from stays."""
+        new = _row(self.slot, embedding)
+        return new._replace(model_version=self.model_version, text_digest=self.text_digest)
+
+
+class EmbeddedVectors:
+    """A VectorStore in ``file``: the embeddings of ``index``, each of ``dimension`` numbers."""
+
+    def __init__(self, file: EmbeddedFile, *, index: str, dimension: int) -> None:
+        self._file = file
+        self._name = index
+        self._dimension = dimension
+
+    def create_index(self, spec: IndexSpec) -> bool:
+        with self._file.transaction() as connection:
+            index = self._index(connection)
+            if index is not None and index.dimension != spec.dimension:
+                if index.is_created or _counted(connection, index):
+                    raise self._mismatch(index, spec.dimension)
+                _clear(connection, index)
+            elif index is not None and index.is_created:
+                return False
+            names = {"name": self._name, "dimension": spec.dimension}
+            connection.execute(_SQL["create_index"], names)
+        return True
+
+    def drop_index(self, *, embeddings: bool) -> bool:
+        with self._file.transaction() as connection:
+            index = self._index(connection)
+            if index is None:
+                return False
+            if embeddings:
+                _clear(connection, index)
+            else:
+                connection.execute(_SQL["close_index"], (index.id,))
+        return bool(index.is_created)
+
+    def info(self) -> IndexInfo | None:
+        with self._file.reading() as connection:
+            index = self._index(connection)
+            if index is None or not index.is_created:
+                return None
+            documents = _counted(connection, index)
+            (size,) = connection.execute(_SQL["block_bytes"], (index.id,)).fetchone()
+        return IndexInfo(
+            name=self._name,
+            algorithm="exact",
+            dimension=index.dimension,
+            documents=sum(documents.values()),
+            indexed=sum(documents.values()),
+            failures=0,
+            memory_bytes=size,
+            parameters={},
+            model_versions=sorted(documents),
+        )
+
+    def stored(self, product_ids: Sequence[str]) -> dict[str, StoredEmbedding]:
+        with self._file.reading() as connection:
+            rows = self._rows(connection, product_ids)
+        return {
+            row.product_id: StoredEmbedding(
+                position=row.position,
+                model_version=row.model_version,
+                text_digest=row.text_digest,
+            )
+            for row in rows.values()
+        }
+
+    def write(self, embeddings: Sequence[Embedding]) -> None:
+        vectors = [_checked(embedding, self._dimension) for embedding in embeddings]
+        with self._file.transaction() as connection:
+            index = self._opened_index(connection)
+            blocks = VectorBlocks(connection, index.id, index.dimension)
+            rows = self._rows(connection, [embedding.product_id for embedding in embeddings])
+            new = {e.product_id for e in embeddings if e.vector is not None} - rows.keys()
+            free = iter(blocks.take_slots(len(new)))
+            changed: dict[str, _Row] = {}
+            written: dict[int, Vector] = {}
+            for embedding, vector in zip(embeddings, vectors, strict=True):
+                row = rows.get(embedding.product_id)
+                if row is not None and embedding.source.position < row.position:
+                    continue
+                if vector is not None:
+                    row = _row(next(free) if row is None else row.slot, embedding)
+                    written[row.slot] = vector
+                elif row is not None:
+                    row = row.updated(embedding)
+                else:
+                    continue
+                rows[row.product_id] = changed[row.product_id] = row
+            connection.executemany(
+                _SQL["put_embedding"], [(index.id, *row) for row in changed.values()]
+            )
+            blocks.write(written)
+
+    def remove(self, positions: Mapping[str, Position]) -> None:
+        with self._file.transaction() as connection:
+            rows = self._rows(connection, list(positions))
+            gone = [row.slot for row in rows.values() if row.position <= positions[row.product_id]]
+            for query in ("free_slots", "delete_embeddings"):
+                connection.execute(_SQL[query], (json.dumps(gone),))
+
+    def get(self, product_ids: Sequence[str]) -> dict[str, Vector]:
+        with self._file.reading() as connection:
+            index = self._index(connection)
+            if index is None:
+                return {}
+            blocks = VectorBlocks(connection, index.id, index.dimension)
+            rows = self._rows(connection, product_ids)
+            ids = {row.slot: row.product_id for row in rows.values()}
+            return {ids[slot]: vector for slot, vector in blocks.read(ids)}
+
+    def search(
+        self, vector: Vector, limit: int, where: SearchFilter | None = None
+    ) -> list[Neighbor]:
+        if limit < 1:
+            return []
+        with self._file.reading() as connection:
+            index = self._index(connection)
+            if index is None or not index.is_created:
+                raise IndexMissing(f"there is no index {self._name!r}", hint="recsys index create")
+            blocks = VectorBlocks(connection, index.id, index.dimension)
+            candidates = _candidates(connection, index, where)
+            slots, scores = blocks.scores(_unit(vector, index.dimension), candidates)
+            chosen = best(scores, limit)
+            neighbors = _neighbors(
+                connection, dict(zip(slots[chosen].tolist(), scores[chosen].tolist(), strict=True))
+            )
+        neighbors.sort(key=lambda neighbor: (-neighbor.similarity_score, neighbor.product_id))
+        return neighbors[:limit]
+
+    def health(self) -> Health:
+        return self._file.health("vectors")
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _index(self, connection: Connection) -> _Index | None:
+        row = connection.execute(_SQL["find_index"], (self._name,)).fetchone()
+        return row and _Index(*row)
+
+    def _opened_index(self, connection: Connection) -> _Index:
+        """Return where to write embeddings, also before anyone has created the index."""
+        index = self._index(connection)
+        if index is None:
+            added = connection.execute(_SQL["add_index"], (self._name, self._dimension))
+            return _Index(*added.fetchone())
+        if index.dimension != self._dimension:
+            raise self._mismatch(index, self._dimension)
+        return index
+
+    def _mismatch(self, index: _Index, wanted: int) -> IndexMismatch:
+        return IndexMismatch(
+            f"the index {self._name!r} holds vectors of {index.dimension} numbers, not {wanted}",
+            hint="recsys index drop --embeddings",
+        )
+
+    def _rows(self, connection: Connection, product_ids: Sequence[str]) -> dict[str, _Row]:
+        found = connection.execute(_SQL["rows"], (self._name, json.dumps(product_ids)))
+        return {row.product_id: row for row in map(_Row._make, found)}
+
+
+def _row(slot: int, embedding: Embedding) -> _Row:
+    metadata, source = embedding.metadata, embedding.source
+    return _Row(
+        slot=slot,
+        product_id=embedding.product_id,
+        name=metadata.name,
+        category=metadata.category,
+        price=metadata.price,
+        updated_at=embedding.updated_at,
+        major=source.position.major,
+        minor=source.position.minor,
+        model_version=source.model_version,
+        text_digest=source.text_digest,
+    )
+
+
+def _checked(embedding: Embedding, dimension: int) -> Vector | None:
+    if embedding.vector is None:
+        return None
+    vector = np.asarray(embedding.vector, dtype=FLOAT32)
+    if vector.shape != (dimension,):
+        raise ValueError(
+            f"the vector of {embedding.product_id!r} has the shape {vector.shape};"
+            f" the index holds ({dimension},)"
+        )
+    if not np.isfinite(vector).all():
+        raise ValueError(f"the vector of {embedding.product_id!r} has a value that is not finite")
+    return vector
+
+
+def _unit(vector: Vector, dimension: int) -> Vector:
+    if vector.shape != (dimension,):
+        raise ValueError(f"the index holds ({dimension},), the query has {vector.shape}")
+    length = np.linalg.norm(vector)
+    return vector / length if length else vector
+
+
+def _candidates(
+    connection: Connection, index: _Index, where: SearchFilter | None
+) -> list[int] | None:
+    """Return the slots of the products that ``where`` allows; None: all of them."""
+    where = where or SearchFilter()
+    conditions = {
+        "category = ?": where.category,
+        "price >= ?": where.price_min,
+        "price <= ?": where.price_max,
+    }
+    asked = {sql: value for sql, value in conditions.items() if value is not None}
+    if not asked:
+        return None
+    query = " AND ".join(["SELECT slot FROM embeddings WHERE vector_index = ?", *asked])
+    return [slot for (slot,) in connection.execute(query, (index.id, *asked.values()))]
+
+
+def _neighbors(connection: Connection, scores: Mapping[int, float]) -> list[Neighbor]:
+    rows = connection.execute(_SQL["neighbors"], (json.dumps(list(scores)),))
+    return [
+        Neighbor(
+            product_id=product_id,
+            similarity_score=scores[slot],
+            category=category,
+            name=name,
+            price=price,
+            embedding_updated_at=updated_at,
+        )
+        for slot, product_id, category, name, price, updated_at in rows
+    ]
+
+
+def _counted(connection: Connection, index: _Index) -> dict[str, int]:
+    """Return the number of embeddings by model version."""
+    return dict(connection.execute(_SQL["count_embeddings"], (index.id,)))
+
+
+def _clear(connection: Connection, index: _Index) -> None:
+    for table in ("embeddings", "free_slots", "vector_blocks"):
+        connection.execute(f"DELETE FROM {table} WHERE vector_index = ?", (index.id,))  # noqa: S608 - our names
+    connection.execute("DELETE FROM vector_indexes WHERE id = ?", (index.id,))

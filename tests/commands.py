@@ -1,0 +1,69 @@
+"""Run the command line as a user would: in this process, or as one of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from recsys_cli.cli.main import main
+
+
+@dataclass(frozen=True)
+class Result:
+    exit_code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one line of JSON on stdout."""
+        (line,) = self.out.splitlines()
+        return json.loads(line)
+
+    @property
+    def json_lines(self) -> list[Any]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+class Recsys:
+    """Call it like the command: ``recsys("similar", "p-1")``. Checks the exit code: 0 unless said.
+
+    No run may print a traceback.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def __call__(self, *arguments: object, exits: int = 0) -> Result:
+        self._monkeypatch.setattr(sys, "argv", ["recsys", *map(str, arguments)])
+        self._capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        captured = self._capsys.readouterr()
+        code = exit_.value.code
+        result = Result(code if isinstance(code, int) else int(code is not None), *captured)
+        assert "Traceback" not in result.err
+        assert result.exit_code == exits, result
+        return result
+
+
+def recsys_process(
+    *arguments: object, env: Mapping[str, str] | None = None, **options: Any
+) -> subprocess.Popen[str]:
+    """Start the command as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "recsys_cli", *map(str, arguments)],
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys_cli.pipeline.seen import SeenIds
+
+
+@given(st.lists(st.lists(st.text(max_size=3), max_size=20), max_size=20))
+def test_it_behaves_like_a_set(chunks: list[list[str]]) -> None:
+    seen, model = SeenIds(), set[str]()
+    for chunk in chunks:
+        expected = []
+        for product_id in chunk:
+            expected.append(product_id in model)
+            model.add(product_id)
+        assert seen.add(chunk) == expected
+    assert len(seen) == len(model)
+    assert all(seen.contains(sorted(model)))
+    assert seen.contains(["never added"]) == ["never added" in model]
+
+
+def test_a_million_ids_take_eight_megabytes() -> None:
+    seen = SeenIds()
+    for start in range(0, 100_000, 1000):
+        seen.add([f"product-{number}" for number in range(start, start + 1000)])
+    assert sum(run.nbytes for run in seen._runs) == 8 * 100_000

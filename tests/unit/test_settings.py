@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from recsys_cli.errors import SettingsError
+from recsys_cli.settings import BackendType, Settings, load, redact
+
+
+def test_nothing_configured_is_the_embedded_file() -> None:
+    settings = load({}, {"RECSYS_HOME": "/data"})
+    assert settings.events_backend is BackendType.EMBEDDED
+    assert settings.vectors_backend is BackendType.EMBEDDED
+    assert settings.describe() == f"embedded file {Path('/data/recsys.db')}"
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"REDIS_HOST": "cache"},
+        {"REDIS_PORT": "6380"},
+        {"REDIS_DB": "0"},
+        {"REDIS_URL": "redis://cache"},
+        {"REDIS_PASSWORD": "secret"},
+    ],
+)
+def test_any_redis_setting_chooses_redis(environ: dict[str, str]) -> None:
+    settings = load({}, environ)
+    assert settings.events_backend is BackendType.REDIS
+    assert settings.catalog_backend is BackendType.REDIS
+    assert settings.vectors_backend is BackendType.REDIS
+
+
+def test_a_type_decides_for_its_part() -> None:
+    settings = load({}, {"REDIS_URL": "redis://cache:1/0", "VECTOR_STORE_TYPE": "embedded"})
+    assert settings.events_backend is BackendType.REDIS
+    assert settings.vectors_backend is BackendType.EMBEDDED
+    assert settings.describe().startswith("events: Redis at redis://cache:1/0, catalog: Redis")
+
+
+def test_flags_go_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
+    toml = tmp_path / "shop.toml"
+    toml.write_text('redis_url = "redis://toml"\nredis_db = 3\nvector_dimension = 256\n')
+    environ = {"RECSYS_CONFIG": str(toml), "REDIS_URL": "redis://environment", "REDIS_DB": "2"}
+
+    settings = load({"redis_url": "redis://flag"}, environ)
+
+    assert settings.redis_url == "redis://flag"
+    assert settings.redis_db == 2
+    assert settings.vector_dimension == 256
+    assert settings.product_stream_key == "product:updates"
+    assert settings.origins == {
+        "redis_url": "flag",
+        "redis_db": "environment",
+        "vector_dimension": str(toml),
+    }
+
+
+def test_the_file_in_the_working_directory_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "recsys.toml").write_text('product_stream_key = "shop:updates"\n')
+    monkeypatch.chdir(tmp_path)
+    assert load({}, {}).product_stream_key == "shop:updates"
+
+
+@pytest.mark.parametrize(
+    ("environ", "sentence"),
+    [
+        ({"REDIS_PORT": "abc"}, "REDIS_PORT (environment) is 'abc': expected int"),
+        ({"REDIS_PORT": "0"}, "REDIS_PORT (environment) is '0': expected int >= 1"),
+        ({"SIMILARITY_THRESHOLD": "2"}, "SIMILARITY_THRESHOLD (environment) is '2'"),
+        ({"VECTOR_STORE_TYPE": "faiss"}, "it must be one of embedded, redis"),
+        ({"RECSYS_CONFIG": "absent.toml"}, "absent.toml cannot be read"),
+    ],
+)
+def test_a_bad_value_is_one_sentence(environ: dict[str, str], sentence: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        load({}, environ)
+    assert sentence in str(error.value)
+
+
+def test_an_unknown_name_in_the_file_is_an_error_with_the_nearest_one(tmp_path: Path) -> None:
+    toml = tmp_path / "shop.toml"
+    toml.write_text('redis_ulr = "redis://x"\n')
+    with pytest.raises(SettingsError, match="unknown setting: redis_ulr") as error:
+        load({}, {"RECSYS_CONFIG": str(toml)})
+    assert error.value.hint == "did you mean redis_url?"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://:s3cret@cache:6379/0", "redis://:***@cache:6379/0"),
+        ("rediss://shop:s3c/r@et@cache", "rediss://shop:***@cache"),
+        ("unix:///run/redis.sock?db=1&password=s3cret", "unix:///run/redis.sock?db=1&password=***"),
+        ("redis://cache:6379/0", "redis://cache:6379/0"),
+    ],
+)
+def test_passwords_are_masked(url: str, shown: str) -> None:
+    assert redact(url) == shown
+    assert shown in load({}, {"REDIS_URL": url}).describe()
+
+
+def test_shown_settings_hold_no_secret() -> None:
+    environ = {"REDIS_URL": "redis://u:s3cret@cache", "REDIS_PASSWORD": "s3cret"}
+    shown = load({}, environ).shown()
+    assert "s3cret" not in repr(shown)
+    assert ("REDIS_PASSWORD", "***", "environment") in shown
+    assert len(shown) == len(Settings.__struct_fields__) - 1
+
+
+def test_the_consumer_name_tells_host_and_process() -> None:
+    assert load({}, {"PRODUCT_STREAM_CONSUMER": "eu-{}"}).consumer_id.startswith("eu-")
+    assert load({}, {"PRODUCT_STREAM_CONSUMER": "only-one"}).consumer_id == "only-one"
