@@ -10,7 +10,7 @@
     ├── InvalidModel                1  a model artifact is damaged or from another version
     ├── IndexMissing                1  there is no index to search
     ├── IndexMismatch               1  the index exists with another schema
-    ├── NotOurFile                  1  the embedded file is foreign, damaged, or from a newer version
+    ├── NotOurFile                  1  the embedded file is foreign, damaged, or newer
     ├── NotFound                    4
     │   ├── ProductNotFound         4  the catalog knows no such product
     │   └── NotEmbedded             4  the catalog knows it, the index does not (yet)

@@ -124,6 +124,10 @@ class TfidfFactory:
     def __init__(self, dimension: int = 384) -> None:
         self._dimension = dimension
 
+    @property
+    def dimension(self) -> int:
+        return self._dimension
+
     def fit(self, products: Iterable[Product]) -> TfidfModel:
         """Fit a model on the products, in one pass; on none at all, every feature weighs alike."""
         return TfidfModel(frequencies.count(products), self._dimension)
@@ -161,7 +165,8 @@ def _unpack(opened: Artifact) -> tuple[Frequencies, int]:
     if (
         occupied is None
         or counted is None
-        or (occupied.dtype, counted.dtype) != (np.uint8, np.uint32)
+        or occupied.dtype != np.uint8
+        or counted.dtype != np.uint32
         or len(occupied) * 8 != BUCKETS
         or np.bitwise_count(occupied).sum() != len(counted)
         or products < 0
@@ -191,4 +196,5 @@ def _unit(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Scale each row to unit length; zero rows stay zero."""
     lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
     lengths[lengths == 0] = 1
-    return rows / lengths[:, np.newaxis]
+    unit: npt.NDArray[np.float64] = rows / lengths[:, np.newaxis]
+    return unit

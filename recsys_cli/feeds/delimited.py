@@ -135,7 +135,6 @@ class Table:
             return self._give_up_first_line(NEVER_CLOSED)
         line = self._lines.row
         self._lines.resume_at(line + len(kept))
-        self._lines.skip_to_end_of_cell()
         return Unreadable(line, TOO_LONG, kept[0][:SHOWN_CHARACTERS])
 
     def _are_rows(self, lines: list[str]) -> bool:

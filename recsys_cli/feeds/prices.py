@@ -93,7 +93,7 @@ def _digits(number: str, *, by_points: bool) -> str | None:
     else:
         whole, cents = number[:mark], number[mark + 1 :]
     groups = {char for char in whole if not char.isdigit()}
-    if not cents.isdigit() and cents or len(groups) > 1:
+    if (not cents.isdigit() and cents) or len(groups) > 1:
         return None
     for char in groups:
         if not _WHOLE[re.escape(char) if char == "." else char].fullmatch(whole):

@@ -105,11 +105,13 @@ class Source:
 
 def _open(path: str) -> BinaryIO:
     try:
-        return open(path, "rb")  # noqa: SIM115, PTH123  # the Source closes it
+        return open(path, "rb")  # noqa: PTH123  # the Source closes it
     except FileNotFoundError:
         raise FeedError(f"there is no file {path!r}") from None
     except IsADirectoryError:
-        raise FeedError(f"{path!r} is a folder, not a feed", hint=f"recsys import {path}/*") from None
+        raise FeedError(
+            f"{path!r} is a folder, not a feed", hint=f"recsys import {path}/*"
+        ) from None
     except PermissionError:
         raise FeedError(f"no permission to read {path!r}") from None
     except (OSError, ValueError) as error:  # a name that no file can have

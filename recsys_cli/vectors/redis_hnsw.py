@@ -29,7 +29,7 @@ from recsys_cli.domain import (
     SearchFilter,
     StoredEmbedding,
 )
-from recsys_cli.errors import IndexMismatch, IndexMissing
+from recsys_cli.errors import IndexMissing
 from recsys_cli.ports import Embedding, Vector
 from recsys_cli.vectors import redis_query
 from recsys_cli.vectors.redis_index import RedisIndex, is_missing
@@ -107,5 +107,79 @@ class RedisHnsw:
             if len(found) < asked or asked >= LARGEST_LIMIT or not _is_cut_tie(found, limit):
                 break
             # More of the same score than were asked for: among them the ids decide.
-            asked = 
+            asked = min(asked + _LARGEST_TIE, LARGEST_LIMIT)
         return found[:limit]
+
+    def health(self) -> Health:
+        return self._connection.health("vectors")
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _knn(self, vector: Vector, limit: int, where: SearchFilter) -> list[Neighbor]:
+        command = redis_query.knn(self._name, vector.astype(FLOAT32).tobytes(), limit, where)
+        try:
+            found = redis_query.neighbors(self._connection.call(*command))
+        except ErrorReply as error:
+            if is_missing(error):
+                raise IndexMissing(
+                    f"there is no index {self._name!r}", hint="recsys index create"
+                ) from error
+            raise
+        if where.category is None:
+            return found
+        return [neighbor for neighbor in found if neighbor.category == where.category]
+
+    def _read(self, product_ids: Sequence[str], *fields: str) -> dict[str, list[Reply]]:
+        replies = self._connection.pipeline(
+            ("HMGET", PREFIX + product_id, *fields) for product_id in product_ids
+        )
+        return dict(zip(product_ids, replies, strict=True))
+
+    def _checked(self, embedding: Embedding) -> bytes:
+        """Return the vector's bytes, none where there is no vector. Raises ValueError."""
+        vector = embedding.vector
+        if vector is None:
+            return b""
+        if vector.shape != (self._dimension,) or not np.isfinite(vector).all():
+            raise ValueError(
+                f"the embedding of {embedding.product_id!r} is not a vector of {self._dimension} "
+                "finite numbers"
+            )
+        return vector.astype(FLOAT32).tobytes()
+
+    def _delete_all(self) -> None:
+        cursor = b"0"
+        while True:
+            cursor, keys = self._connection.call(
+                "SCAN", cursor, "MATCH", f"{PREFIX}*", "COUNT", _SCAN_COUNT
+            )
+            self._connection.pipeline(("UNLINK", key) for key in keys)
+            if cursor == b"0":
+                return
+
+
+def _source(values: Sequence[Reply]) -> StoredEmbedding:
+    position, version, digest, _ = (b"" if value is None else value for value in values)
+    return StoredEmbedding(
+        position=Position.parse(position.decode()) if position else BEGINNING,
+        model_version=version.decode(),
+        text_digest=digest.decode(),
+    )
+
+
+def _arguments(embedding: Embedding, vector: bytes) -> Sequence[Argument]:
+    metadata, source = embedding.metadata, embedding.source
+    return (
+        str(source.position),
+        vector,
+        "" if metadata.price is None else repr(metadata.price),
+        *("category", metadata.category, "name", metadata.name),
+        *("updated_at", embedding.updated_at, "model_version", source.model_version),
+        *("text_digest", source.text_digest),
+    )
+
+
+def _is_cut_tie(found: Sequence[Neighbor], limit: int) -> bool:
+    """Whether the last that was asked for and the first that was not have the same score."""
+    return redis_query.rounded(found[limit - 1]) == redis_query.rounded(found[-1])

@@ -43,9 +43,7 @@ class RedisIndex:
             is_new = self._accepted(_creation(self._first, spec), unless="already exists")
             if is_new:
                 self._connection.call("HSET", self._first, "ef_runtime", spec.ef_runtime)
-            self._accepted(
-                ("FT.ALIASADD", self._name, self._first), unless="already exists"
-            )
+            self._accepted(("FT.ALIASADD", self._name, self._first), unless="already exists")
             facts = self._wait_until_built()
         if not is_new:
             self._compare(facts, spec)
