@@ -59,8 +59,6 @@ def recsys(
 
 
 @pytest.fixture
-def recsys_embedded(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Recsys:
+def recsys_embedded(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Recsys:
     """The command line where the backend makes no difference: on an empty embedded file."""
     return Recsys(monkeypatch, capsys)

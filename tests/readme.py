@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests import servers
 from tests.cli.reference import command_reference, settings_table
 from tests.cli.terminal import ESCAPE
 

@@ -56,7 +56,8 @@ def idf(frequencies: Frequencies) -> npt.NDArray[np.float64]:
     """
     frequency = np.minimum(frequencies.counts, frequencies.products)
     ratio = (1.0 + frequencies.products) / (1.0 + frequency)
-    return np.rint(np.log(ratio) * 1024) / 1024 + 1
+    weights: npt.NDArray[np.float64] = np.rint(np.log(ratio) * 1024) / 1024 + 1
+    return weights
 
 
 def bucket(hashes: Hashes) -> npt.NDArray[np.int64]:
@@ -66,4 +67,4 @@ def bucket(hashes: Hashes) -> npt.NDArray[np.int64]:
 def _by_bucket(occurrences: Counter[str]) -> npt.NDArray[np.float64]:
     sizes, hashes = features(list(occurrences))
     weights = np.repeat(np.fromiter(occurrences.values(), np.float64), sizes)
-    return np.bincount(bucket(hashes), weights, BUCKETS)
+    return np.bincount(bucket(hashes), weights, BUCKETS).astype(np.float64, copy=False)

@@ -1,7 +1,7 @@
 """TF-IDF over words and pieces of words, folded into a few hundred dimensions by signed hashing.
 
-A feature (``features.py``) is a direction: one coordinate, plus or minus, chosen by its hash. A word
-is the sum of its features, each as long as its inverse document frequency; a text is the sum of its
+A feature (``features.py``) is a direction: one coordinate, plus or minus, chosen by its hash. A
+word is the sum of its features, each as long as its inverse document frequency; a text is the sum of its
 words; a product is the weighted sum of its texts. Similar products share features, and unrelated
 features that meet in a coordinate cancel on average, so cosines stay near those of the unfolded
 vectors (count sketch: Charikar, Chen & Farach-Colton 2002; feature hashing: Weinberger et al.
@@ -87,7 +87,9 @@ class TfidfModel:
         text_of_word = np.repeat(np.arange(len(found)), [len(of_text) for of_text in found])
         place = np.repeat(text_of_word * self._dimension, sizes) + features_["coordinate"]
         # bincount adds in the order given, whatever the batch: hence the same bits.
-        sums = np.bincount(place, features_["value"], len(found) * self._dimension)
+        sums: npt.NDArray[np.float64] = np.bincount(
+            place, features_["value"], len(found) * self._dimension
+        ).astype(np.float64, copy=False)
         parts = _unit(sums.reshape(-1, self._dimension)).reshape(len(texts), len(WEIGHTS), -1)
         return _unit((parts * _WEIGHTS).sum(axis=1)).astype(np.float32)
 

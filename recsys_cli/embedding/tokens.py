@@ -1,7 +1,7 @@
 """Words: what a text is made of, in any script.
 
-``Sony WH-1000XM4`` has the words ``sony``, ``wh``, ``1000xm4`` and, because shops disagree about the
-hyphens of model numbers, ``wh1000xm4``. Scripts without spaces come as long words, which their
+``Sony WH-1000XM4`` has the words ``sony``, ``wh``, ``1000xm4`` and, because shops disagree about
+the hyphens of model numbers, ``wh1000xm4``. Scripts without spaces come as long words, which their
 pieces (``features.py``) take apart.
 """
 

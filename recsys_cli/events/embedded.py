@@ -259,8 +259,7 @@ class EmbeddedStream:
 
 def _row(event: ProductEvent) -> list[str]:
     fields = codec.encode(event)
-    values = (fields[name] for name in _FIELDS)
-    return [value.decode() if isinstance(value, bytes) else value for value in values]
+    return [fields[name] for name in _FIELDS]
 
 
 def _event(fields: Sequence[bytes | None]) -> ProductEvent | UndecodableEvent | None:

@@ -1,7 +1,8 @@
 """The question to RediSearch and its answer: KNN with filters.
 
-https://redis.io/docs/latest/develop/ai/search-and-query/query/vector-search/ - filter values travel as parameters,
-so no character in them has a meaning, save the backslash.
+https://redis.io/docs/latest/develop/ai/search-and-query/query/vector-search/
+
+Filter values travel as parameters, so no character in them has a meaning, save the backslash.
 """
 
 from __future__ import annotations
