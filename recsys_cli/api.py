@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys_cli import ports
+from recsys_cli.cleaning import clean_fields, clean_id
 from recsys_cli.domain import (
     BEGINNING,
     EventType,
@@ -28,8 +29,6 @@ from recsys_cli.domain import (
     ProductEvent,
     ProductMetadata,
     StoredEmbedding,
-    clean_fields,
-    clean_id,
     utc_now,
 )
 from recsys_cli.errors import BackendUnavailable

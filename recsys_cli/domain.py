@@ -1,24 +1,13 @@
-"""The values that move through recsys: frozen, checked once, no I/O.
-
-The one door is :func:`clean_id` and :func:`clean_fields`: whatever comes from a feed, a stream or
-the Python API passes through them, and everything behind the door is valid.
-"""
+"""The values that move through recsys: frozen, no I/O, and valid (``cleaning.py`` sees to that)."""
 
 from __future__ import annotations
 
-import math
-import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 import msgspec
-
-from recsys_cli.errors import InvalidProduct
-
-MAX_ID_BYTES = 512
-MAX_PRODUCT_BYTES = 1_000_000
 
 CORE_FIELDS = ("name", "description", "category", "price")
 
@@ -284,85 +273,3 @@ class RejectedRow(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     product_id: str | None = None
     raw: dict[str, object] | str
-
-
-def clean_text(value: object) -> str:
-    """Return ``value`` as text: NFC, no surrounding space, no lone surrogates, no NUL.
-
-    Structured values (lists, objects) become compact JSON; ``True`` becomes ``true``.
-    """
-    text = value if isinstance(value, str) else _as_text(value)
-    if not text.isascii():
-        text = text.encode("utf-8", "replace").decode("utf-8")
-        text = unicodedata.normalize("NFC", text)
-    return text.replace("\0", "").strip()
-
-
-def clean_id(value: object) -> str:
-    """Return a product id: any text of 1 to 512 bytes in UTF-8. Raises InvalidProduct."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    product_id = clean_text(value) if value is not None else ""
-    if not product_id:
-        raise InvalidProduct("no id")
-    size = len(product_id.encode())
-    if size > MAX_ID_BYTES:
-        raise InvalidProduct(f"the id is {size} bytes long; at most {MAX_ID_BYTES} are allowed")
-    return product_id
-
-
-def clean_fields(raw: Mapping[str, object]) -> Fields:
-    """Return ``raw`` (anything JSON can hold, without the id) as clean fields.
-
-    Empty text becomes None. Raises InvalidProduct naming the field and its value.
-    """
-    fields: Fields = {}
-    size = 0
-    for name, value in raw.items():
-        if name == "price":
-            fields[name] = _clean_price(value)
-        elif value is None:
-            fields[name] = None
-        else:
-            text = clean_text(value)
-            if name in ("name", "category"):
-                text = " ".join(text.split())
-            fields[name] = text or None
-            size += len(name) + len(text)
-    if size > MAX_PRODUCT_BYTES:
-        raise InvalidProduct(f"the product is {size} bytes long; at most {MAX_PRODUCT_BYTES}")
-    return fields
-
-
-def has_text(fields: Mapping[str, FieldValue]) -> bool:
-    """Whether there is a name or a description: without either, nothing can be compared."""
-    return bool(fields.get("name") or fields.get("description"))
-
-
-def _clean_price(value: object) -> float | None:
-    if value is None or value == "":
-        return None
-    try:
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise ValueError
-        price = float(value)
-    except (ValueError, OverflowError):
-        raise InvalidProduct(f"price is not a number: {_shown(value)}") from None
-    if not math.isfinite(price):
-        raise InvalidProduct(f"price is not a finite number: {_shown(value)}")
-    if price < 0:
-        raise InvalidProduct(f"price is negative: {_shown(value)}")
-    return price
-
-
-def _as_text(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    return msgspec.json.encode(value, enc_hook=str).decode()
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -29,24 +29,32 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(version("recsys-cli"))  # noqa: T201
+        raise typer.Exit
+
+
 @app.callback(
     epilog="Exit codes: 0 done, 1 failed, 2 usage or settings, 3 done in part, 4 no such product "
     "or not embedded yet, 5 backend unreachable, 6 locked by another run, 130/143 interrupted."
 )
 def recsys(
     redis: options.RedisUrl = None,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
 ) -> None:
     """Keep 'products like this one' true for a shop whose catalogue changes all day.
 
     With nothing configured everything lives in one embedded file; with any REDIS_*, in Redis.
     """
     options.redis_for_all.set(redis)
-    if version:
-        from importlib.metadata import version as installed
-
-        print(installed("recsys-cli"))  # noqa: T201
-        raise typer.Exit
 
 
 for command in (

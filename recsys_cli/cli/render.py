@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from recsys_cli.errors import RecsysError
 
 
+LONGEST_UNFOLDED = 40
+
+
 @dataclass(frozen=True)
 class Column:
-    """``whole`` columns are never cut, only folded: ids are there to be copied."""
+    """``whole`` columns are never cut, and folded only if long: ids are there to be copied."""
 
     name: str
     align: Literal["left", "right"] = "left"
@@ -59,15 +62,18 @@ def table(
         title_style="bold",
         header_style="bold cyan",
     )
-    for column in columns:
-        drawn.add_column(
-            column.name,
-            justify=column.align,
-            overflow="fold" if column.whole else "ellipsis",
-            no_wrap=not column.whole,
-        )
+    for number, column in enumerate(columns):
+        longest = max((len(_plain(row.cells[number])) for row in rows), default=0)
+        # Rich narrows first what may wrap: the columns that are cut, by their cells.
+        keeps_width = column.whole and longest <= LONGEST_UNFOLDED
+        drawn.add_column(column.name, justify=column.align, overflow="fold", no_wrap=keeps_width)
     for row in rows:
-        cells = [Text(_printable(_shown(cell))) for cell in row.cells]
+        cells = [
+            Text(_plain(cell))
+            if column.whole
+            else Text(_plain(cell), no_wrap=True, overflow="ellipsis")
+            for column, cell in zip(columns, row.cells, strict=True)
+        ]
         drawn.add_row(*cells, style="dim" if row.is_dim else None)
     _console(sys.stdout).print(drawn)
 

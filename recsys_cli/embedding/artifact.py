@@ -30,7 +30,11 @@ MAX_HEADER_BYTES = 1_000_000
 
 _PREFIX = len(MAGIC) + 8
 _CHECKSUM = hashlib.sha256().digest_size
-_TYPES = {"<u4": np.dtype("<u4"), "<f4": np.dtype("<f4"), "|u1": np.dtype("|u1")}
+_TYPES: dict[str, np.dtype[Any]] = {
+    "<u4": np.dtype("<u4"),
+    "<f4": np.dtype("<f4"),
+    "|u1": np.dtype("|u1"),
+}
 
 Array: TypeAlias = npt.NDArray[Any]
 

@@ -1,11 +1,11 @@
 """TF-IDF over words and pieces of words, folded into a few hundred dimensions by signed hashing.
 
 A feature (``features.py``) is a direction: one coordinate, plus or minus, chosen by its hash. A
-word is the sum of its features, each as long as its inverse document frequency; a text is the sum of its
-words; a product is the weighted sum of its texts. Similar products share features, and unrelated
-features that meet in a coordinate cancel on average, so cosines stay near those of the unfolded
-vectors (count sketch: Charikar, Chen & Farach-Colton 2002; feature hashing: Weinberger et al.
-2009, arXiv:0902.2206). Folding by SVD instead keeps topics and loses model numbers.
+word is the sum of its features, each as long as its inverse document frequency; a text is the sum
+of its words; a product is the weighted sum of its texts. Similar products share features, and
+unrelated features that meet in a coordinate cancel on average, so cosines stay near those of the
+unfolded vectors (count sketch: Charikar, Chen & Farach-Colton 2002; feature hashing: Weinberger et
+al. 2009, arXiv:0902.2206). Folding by SVD instead keeps topics and loses model numbers.
 
 Nothing is out of vocabulary: a new word has pieces, and its coordinates follow from its letters.
 """
@@ -113,7 +113,9 @@ class TfidfModel:
         # Longer words have more to say, though not in proportion to their pieces.
         damping = 1 / np.sqrt(np.sqrt(np.repeat(sizes, sizes)))
         entries = np.empty(len(hashes), _ENTRY)
-        entries["coordinate"] = (hashes >> np.uint64(1)) % np.uint64(2**32) % self._dimension
+        entries["coordinate"] = (
+            (hashes >> np.uint64(1)) % np.uint64(2**32) % np.uint64(self._dimension)
+        )
         entries["value"] = signs * self._idf[frequencies.bucket(hashes)] * damping
         raw = entries.tobytes()
         ends = np.cumsum(sizes) * _ENTRY.itemsize
@@ -171,7 +173,7 @@ def _unpack(opened: Artifact) -> tuple[Frequencies, int]:
         or counted.dtype != np.uint32
         or len(occupied) * 8 != BUCKETS
         or np.bitwise_count(occupied).sum() != len(counted)
-        or products < 0
+        or not 0 <= products < 2**32
         or not 0 < dimension <= MAX_DIMENSION
     ):
         raise artifact.invalid("its parts do not fit together")

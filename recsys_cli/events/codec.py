@@ -12,14 +12,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from recsys_cli.domain import (
-    MAX_PRODUCT_BYTES,
-    EventType,
-    ProductEvent,
-    UndecodableEvent,
-    clean_fields,
-    clean_id,
-)
+from recsys_cli.cleaning import MAX_PRODUCT_BYTES, clean_fields, clean_id
+from recsys_cli.domain import EventType, ProductEvent, UndecodableEvent
 from recsys_cli.errors import InvalidEvent, InvalidProduct
 
 MAX_EVENT_BYTES = 2 * MAX_PRODUCT_BYTES

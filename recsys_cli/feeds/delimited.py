@@ -13,7 +13,7 @@ import itertools
 import sys
 from collections.abc import Iterable, Iterator
 
-from recsys_cli.domain import MAX_PRODUCT_BYTES
+from recsys_cli.cleaning import MAX_PRODUCT_BYTES
 from recsys_cli.feeds.lines import SHOWN_CHARACTERS, OverlongLine
 from recsys_cli.feeds.records import TOO_LONG, TableRow, Unreadable
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from recsys_cli.domain import MAX_PRODUCT_BYTES
+from recsys_cli.cleaning import MAX_PRODUCT_BYTES
 from recsys_cli.feeds.lines import SHOWN_CHARACTERS, OverlongLine, line_blocks
 from recsys_cli.feeds.records import TOO_LONG, JsonValue, Unreadable
 
@@ -48,16 +48,19 @@ def _value(line: int, text: str) -> JsonValue | Unreadable:
 
 
 class _Scanner:
+    """Follows strings and brackets over any cuts between the texts."""
+
     def __init__(self) -> None:
         self._line = 1
-        self._open: list[str] = []
-        """The brackets around the place in hand; those inside an element are only counted."""
-        self._depth = 0
         self._in_string = False
+        self._after_backslash = False
+        self._around: list[str] = []
+        """The open brackets outside of any element."""
+        self._depth = 0
+        """How many brackets are open inside the element in hand; 0: there is none."""
         self._pieces: list[str] = []
         self._size = 0
         self._started = 0
-        self._first_bracket = ""
 
     def elements(self, texts: Iterable[str]) -> Iterator[JsonValue | Unreadable]:
         for text in texts:
@@ -66,53 +69,48 @@ class _Scanner:
             yield Unreadable(
                 self._started, "the JSON ends in the middle of this element", self._taken()
             )
-        elif self._open:
+        elif self._around:
             yield Unreadable(self._line, "the JSON ends before its array does", "")
 
     def _scan(self, text: str) -> Iterator[JsonValue | Unreadable]:
-        start, escaped = 0, -1
-        if self._in_string and self._escape_pending:
-            escaped = 0
-        self._escape_pending = False
-        for match in _SPECIAL.finditer(text):
-            at, char = match.start(), match[0]
-            if char == "\n":
-                self._line += 1
-            if at == escaped:
-                continue
-            if self._in_string:
-                if char == "\\":
-                    escaped = at + 1
-                elif char == '"':
-                    self._in_string = False
-            elif char == '"':
-                self._in_string = True
-            elif char in "{[":
-                if self._depth == 0 and char == "{" and self._open[-1:] == ["["]:
-                    yield from self._stray(text[start:at])
-                    start, self._started = at, self._line
-                if self._depth or (char == "{" and self._open[-1:] == ["["]):
-                    self._depth += 1
-                else:
-                    self._open.append(char)
-                    start = at + 1
-            elif char in "}]":
-                if self._depth:
-                    self._depth -= 1
+        start = 0
+        for at, char in self._brackets(text):
+            if char in "{[":
+                is_element = char == "{" and self._around[-1:] == ["["]
+                if self._depth or is_element:
                     if not self._depth:
-                        self._keep(text[start : at + 1])
-                        yield self._element()
-                        start = at + 1
-                elif self._open:
-                    if self._open[-1] == "[":
                         yield from self._stray(text[start:at])
-                    self._open.pop()
-                    start = at + 1
-        self._escape_pending = escaped == len(text)
+                        start, self._started = at, self._line
+                    self._depth += 1
+                    continue
+                self._around.append(char)
+            elif self._depth:
+                self._depth -= 1
+                if self._depth:
+                    continue
+                self._keep(text[start : at + 1])
+                yield self._element()
+            elif self._around and self._around.pop() == "[":
+                yield from self._stray(text[start:at])
+            start = at + 1
         if self._depth:
             self._keep(text[start:])
 
-    _escape_pending = False
+    def _brackets(self, text: str) -> Iterator[tuple[int, str]]:
+        """Yield the brackets that are outside of strings, with their places."""
+        escaped = 0 if self._after_backslash else -1
+        for match in _SPECIAL.finditer(text):
+            at, char = match.start(), match[0]
+            self._line += char == "\n"
+            if at == escaped or char == "\n":
+                continue
+            if char == "\\":
+                escaped = at + 1 if self._in_string else escaped
+            elif char == '"':
+                self._in_string = not self._in_string
+            elif not self._in_string:
+                yield at, char
+        self._after_backslash = escaped == len(text) > 0
 
     def _keep(self, piece: str) -> None:
         self._size += len(piece)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator
 
-from recsys_cli.domain import MAX_PRODUCT_BYTES
+from recsys_cli.cleaning import MAX_PRODUCT_BYTES
 
 SHOWN_CHARACTERS = 500
 """How much is kept of what is too long to be kept."""

@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from recsys_cli.domain import FeedRow, RejectedRow, clean_fields, clean_id, has_text
+from recsys_cli.cleaning import clean_fields, clean_id, has_text
+from recsys_cli.domain import FeedRow, RejectedRow
 from recsys_cli.errors import InvalidProduct
 from recsys_cli.feeds import columns, encoding, html
 from recsys_cli.feeds.columns import Plan, parse_mapping
@@ -51,7 +52,7 @@ class Feed:
     def __init__(self, source: Source, options: FeedOptions, notify: Callable[[str], None]) -> None:
         self._source = source
         self._options = options
-        self._notify = lambda text: notify(f"{source.name}: {text}")
+        self._listener = notify
         self._plans: dict[tuple[str, ...], Plan] = {}
         self.folded = 0
 
@@ -212,6 +213,9 @@ class Feed:
             if last.fields.get(name) is None:
                 last.fields[name] = value
         return True
+
+    def _notify(self, text: str) -> None:
+        self._listener(f"{self.name}: {text}")
 
     def _tell_repeated(self, header: list[str]) -> None:
         repeated = sorted({name for name in header if name and header.count(name) > 1})

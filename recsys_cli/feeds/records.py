@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from recsys_cli.domain import MAX_PRODUCT_BYTES
+from recsys_cli.cleaning import MAX_PRODUCT_BYTES
 
 TOO_LONG = f"the row is longer than {MAX_PRODUCT_BYTES} bytes"
 

@@ -13,8 +13,9 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
+from io import BufferedReader
 from itertools import chain
-from typing import IO, BinaryIO
+from typing import IO, cast
 
 from recsys_cli.errors import FeedError
 
@@ -33,7 +34,7 @@ class Source:
         self.bytes_read = 0
         self.damage = ""
         """Why the data ends before its end, or nothing."""
-        self._file = sys.stdin.buffer if self.is_stdin else _open(path)
+        self._file = cast(BufferedReader, sys.stdin.buffer) if self.is_stdin else _open(path)
         self.total_bytes = None if self.is_stdin else _size(self._file)
         try:
             self._prepare()
@@ -103,7 +104,7 @@ class Source:
             self.damage = "the gzip data is cut off here"
 
 
-def _open(path: str) -> BinaryIO:
+def _open(path: str) -> BufferedReader:
     try:
         return open(path, "rb")  # noqa: PTH123  # the Source closes it
     except FileNotFoundError:
@@ -118,6 +119,6 @@ def _open(path: str) -> BinaryIO:
         raise FeedError(f"cannot open {path!r}: {error}") from error
 
 
-def _size(file: BinaryIO) -> int | None:
+def _size(file: BufferedReader) -> int | None:
     status = os.fstat(file.fileno())
     return status.st_size if stat.S_ISREG(status.st_mode) else None

@@ -6,15 +6,8 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from heapq import nlargest
 
-from recsys_cli.domain import (
-    EventType,
-    Position,
-    Product,
-    ProductEvent,
-    clean_fields,
-    clean_id,
-    has_text,
-)
+from recsys_cli.cleaning import clean_fields, clean_id, has_text
+from recsys_cli.domain import EventType, Position, Product, ProductEvent
 from recsys_cli.errors import InvalidProduct, ProductNotFound
 from recsys_cli.pipeline.publish import changed_fields, publish_events
 from recsys_cli.ports import Catalog, EventProcessor

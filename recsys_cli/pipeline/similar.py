@@ -8,7 +8,8 @@ from itertools import islice
 
 import msgspec
 
-from recsys_cli.domain import Neighbor, Product, SearchFilter, clean_id, clean_text
+from recsys_cli.cleaning import clean_id, clean_text
+from recsys_cli.domain import Neighbor, Product, SearchFilter
 from recsys_cli.errors import NotEmbedded, NotFound, UsageError
 from recsys_cli.pipeline.products import not_found
 from recsys_cli.ports import Catalog, EventProcessor, ModelFactory, Vector, VectorStore

@@ -2,7 +2,8 @@
 
 The hash ``product:embedding:{id}`` holds ``vector`` (little-endian float32), ``category``,
 ``name``, ``price`` (absent where there is none), ``updated_at``, and of what it was computed
-``position``, ``model_version`` and ``text_digest``. Scripts write it, so that of two writers the newer one wins.
+``position``, ``model_version`` and ``text_digest``. Scripts write it, so that of two writers the
+newer one wins.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The checkers pass over the package and its tests, so that ``make test`` is all there is to run."""
+"""The checkers pass over the package and its tests: ``make test`` is all there is to run."""
 
 from __future__ import annotations
 

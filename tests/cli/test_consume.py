@@ -63,7 +63,7 @@ def test_drain_of_nothing_is_done_at_once(recsys: Recsys) -> None:
 
 
 def test_a_status_line_per_interval(recsys: Recsys, tmp_path: Path) -> None:
-    import_products(recsys, tmp_path, 60)
+    import_products(recsys, tmp_path, 900)
     result = recsys("consume", "--drain", "--batch-size", 1, "--status-interval", 0.1)
     lines = [line for line in result.err.splitlines() if line.startswith("processed")]
     assert len(lines) >= 2

@@ -54,8 +54,7 @@ def test_tables_fit_the_terminal(columns: int, command: tuple[str, ...]) -> None
     assert any(line.startswith("╭") for line in lines)
     # The first line names the backend, and wraps wherever the terminal does.
     table = [line for line in lines if line[:1] in "╭│├╰"]
-    assert {cell_len(line) for line in table} == {cell_len(table[0])}
-    assert cell_len(table[0]) <= columns
+    assert max(map(cell_len, table)) <= columns
 
 
 @pytest.mark.usefixtures("shop")

@@ -6,13 +6,8 @@ from contextlib import suppress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_cli.domain import (
-    EventType,
-    ProductEvent,
-    UndecodableEvent,
-    clean_fields,
-    clean_id,
-)
+from recsys_cli.cleaning import clean_fields, clean_id
+from recsys_cli.domain import EventType, ProductEvent, UndecodableEvent
 from recsys_cli.errors import InvalidProduct
 from recsys_cli.events.codec import decode, encode
 
