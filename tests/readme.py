@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import servers
 from tests.cli.reference import command_reference, settings_table
 from tests.cli.terminal import ESCAPE
 
@@ -65,7 +66,9 @@ class Step:
 def blocks(text: str) -> Iterator[Block]:
     """Yield the fenced blocks with the title of their section."""
     section = ""
-    for found in re.finditer(r"^## (.+)$|^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+    for found in re.finditer(
+        r"^## ([^\n]+)$|^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL
+    ):
         if found[1]:
             section = found[1]
         else:
@@ -140,6 +143,33 @@ class Reader:
         return "".join(line.rstrip() + "\n" for line in text.splitlines())
 
 
+def played(text: str, section: str, redis_url: str) -> dict[Block, list[str]]:
+    """Follow one section from its first command to its last; return what each block printed."""
+    with tempfile.TemporaryDirectory(prefix="recsys-readme-") as folder:
+        reader = Reader(Path(folder), redis_url)
+        printed: dict[Block, list[str]] = {}
+        for block in blocks(text):
+            if block.section != section:
+                continue
+            if block.language == "console":
+                printed[block] = []
+                for step in steps(block.body):
+                    printed[block].append(reader.type(step.command))
+                    if reader.exit_code:
+                        raise RuntimeError(f"{step.command}: {printed[block][-1]}")
+            elif block.language == "python":
+                printed[block] = [reader.python(block.body)]
+                if reader.exit_code:
+                    raise RuntimeError(printed[block][0])
+        return printed
+
+
+def sections(text: str) -> list[str]:
+    """Return the sections that have something to run."""
+    runnable = (b.section for b in blocks(text) if b.language in ("console", "python"))
+    return list(dict.fromkeys(runnable))
+
+
 def same(shown: str, printed: str) -> bool:
     """Whether both say the same, but for times and rates, the width of boxes, and rounding."""
     one, other = _tokens(shown), _tokens(printed)
@@ -199,3 +229,17 @@ def _read_all(controller: int) -> bytes:
     finally:
         os.close(controller)
     return seen
+
+
+def main() -> None:
+    """Write the outputs, the settings and the help into the README again."""
+    text = README.read_text("utf-8")
+    output: dict[Block, list[str]] = {}
+    for section in sections(text):
+        with servers.running_redis() as server:
+            output |= played(text, section, server.url)
+    README.write_text(renewed(text, output), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

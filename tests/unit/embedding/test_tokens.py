@@ -15,7 +15,10 @@ from recsys_cli.embedding.tokens import MAX_WORD, without_marks, words
         ("Sony WH-1000XM4", ["sony", "wh", "1000xm4", "wh1000xm4"]),
         ("MB769G/A", ["mb769g", "a", "mb769ga"]),
         ("snake_case kettle", ["snake", "case", "kettle"]),
-        ("noise-cancelling and/or 2.4 1/3", ["noise", "cancelling", "and", "or", "2", "4", "1", "3"]),
+        (
+            "noise-cancelling and/or 2.4 1/3",
+            ["noise", "cancelling", "and", "or", "2", "4", "1", "3"],
+        ),
         ("red red RED", ["red"]),
         ("Straße ＡＢＣ", ["strasse", "abc"]),
         ("điện thoại", ["điện", "thoại"]),
