@@ -98,7 +98,8 @@ def plan(columns: Sequence[str], found: Mapping[str, int]) -> Plan:
     names: list[str | None] = []
     for number, column in enumerate(columns):
         name = fields.get(number) or _attribute(column)
-        names.append(DROPPED if name in names else name)
+        is_repeated = column in columns[:number] and number not in fields
+        names.append(DROPPED if is_repeated or name in names else name)
     short = next((n for n in names if n and _plain(n) in SHORT_TEXTS), None)
     return Plan(tuple(names), short)
 

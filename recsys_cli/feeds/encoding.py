@@ -11,7 +11,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Iterable, Iterator
 
-from recsys_cli.errors import UsageError
+from recsys_cli.errors import FeedError, UsageError
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -69,13 +69,27 @@ def _strictly(
     decoder = codecs.getincrementaldecoder(encoding)("replace")
     told = False
     for block in blocks:
-        text = decoder.decode(block)
+        text = _decoded(decoder, block, encoding)
         if not told and "\ufffd" in text:
             told = True
             notify(f"some characters are not {encoding}; they are read as \ufffd")
         if text:
             yield text
-    yield decoder.decode(b"", final=True)
+    yield _decoded(decoder, b"", encoding)
+
+
+def head_text(head: bytes, encoding: str) -> str:
+    """Return the first bytes as text, for a first look. Raises FeedError."""
+    return _decoded(codecs.getincrementaldecoder(encoding)("replace"), head, encoding).removeprefix(
+        "\ufeff"
+    )
+
+
+def _decoded(decoder: codecs.IncrementalDecoder, block: bytes, encoding: str) -> str:
+    try:
+        return decoder.decode(block, final=not block)
+    except UnicodeError as error:  # UTF-16 and UTF-32 insist on their marks
+        raise FeedError(f"the feed is not {encoding}: {error}", hint="--encoding") from error
 
 
 def _as_cp1252(error: UnicodeError) -> tuple[str, int]:

@@ -101,7 +101,7 @@ class Feed:
     def _rows(self) -> Iterator[FeedRow | RejectedRow]:
         head = self._source.head
         chosen = self._options.encoding or encoding.detect_encoding(head)
-        text = head.decode(chosen, "replace").removeprefix("\ufeff")
+        text = encoding.head_text(head, chosen)
         if not text.strip():
             return
         format_ = self._options.format or detect_format(head, text, self.name)

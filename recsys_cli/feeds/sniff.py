@@ -8,6 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from recsys_cli.errors import FeedError
+from recsys_cli.feeds.columns import recognise
 
 DELIMITERS = ",;\t|"
 _ROWS = 30
@@ -35,15 +36,15 @@ def detect_format(head: bytes, text: str, name: str) -> FeedFormat:
     if start.startswith("["):
         return FeedFormat.JSON
     if start.startswith("{"):
-        return FeedFormat.JSONL if _is_whole(start.split("\n", 1)[0]) else FeedFormat.JSON
+        return FeedFormat.JSONL if _is_product(start.split("\n", 1)[0]) else FeedFormat.JSON
     return FeedFormat.CSV
 
 
 def is_binary(text: str) -> bool:
     """Whether the text has so many control characters that it is none."""
     sample = text[:4096]
-    odd = sum((c < " " and c not in "\t\r\n\f\x1b\x00") or c == "\ufffd" for c in sample)
-    return odd + sample.count("\0") > 0.1 * len(sample)
+    odd = sum(char < " " and char not in "\t\r\n\f\x1b" for char in sample)
+    return odd > 0.05 * len(sample)
 
 
 def detect_delimiter(text: str) -> str:
@@ -65,9 +66,14 @@ def detect_delimiter(text: str) -> str:
     return max(DELIMITERS, key=fit)
 
 
-def _is_whole(line: str) -> bool:
+def _is_product(line: str) -> bool:
+    """Whether the line is a whole object, and not one that wraps an array of products."""
     try:
-        msgspec.json.decode(line)
+        value = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return False
-    return True
+    return isinstance(value, dict) and ("id" in recognise(list(value), {}) or not _wraps(value))
+
+
+def _wraps(value: dict[str, object]) -> bool:
+    return any(isinstance(v, list) and v and isinstance(v[0], dict) for v in value.values())
