@@ -142,11 +142,13 @@ class _Listener:
         self._bar = bar
         self._rejects = rejects
         self._feed: Feed | None = None
+        self._feeds: list[Feed] = []
         self._unnamed_rejects = 0
         self._repeated = 0
 
     def listening_to(self, opener: partial[Feed]) -> Feed:
         self._feed = opener()
+        self._feeds.append(self._feed)
         return self._feed
 
     def rejected(self, row: RejectedRow) -> None:
@@ -174,6 +176,9 @@ class _Listener:
             )
 
     def summarise(self) -> None:
+        for feed in self._feeds:
+            if feed.folded:
+                render.notice(f"{feed.name}: {feed.folded:,} rows continued the product above them")
         if self._unnamed_rejects > SHOWN:
             hint = "" if self._rejects else "; --rejects FILE writes them all"
             render.warning(f"rejected: {self._unnamed_rejects - SHOWN:,} more rows{hint}")

@@ -25,11 +25,16 @@ LONGEST_UNFOLDED = 40
 
 @dataclass(frozen=True)
 class Column:
-    """``whole`` columns are never cut, and folded only if long: ids are there to be copied."""
+    """How a terminal that is too narrow treats a column: it is cut, with "…", unless said.
+
+    ``wraps``: goes on in the next line. ``whole``: keeps its width, and wraps only where it is
+    long: ids are there to be copied.
+    """
 
     name: str
     align: Literal["left", "right"] = "left"
     whole: bool = False
+    wraps: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ def table(
     for row in rows:
         cells = [
             Text(_plain(cell))
-            if column.whole
+            if column.whole or column.wraps
             else Text(_plain(cell), no_wrap=True, overflow="ellipsis")
             for column, cell in zip(columns, row.cells, strict=True)
         ]
@@ -107,7 +112,7 @@ def error(problem: RecsysError) -> None:
     """Print an error: the sentence, then what to try next."""
     _say(f"error: {problem}", "bold red")
     if problem.hint:
-        _say(f"  try: {problem.hint}", "")
+        _say(f"  {problem.hint}", "")
 
 
 @contextmanager

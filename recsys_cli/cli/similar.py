@@ -20,7 +20,7 @@ COLUMNS = (
     render.Column("product_id", whole=True),
     render.Column("score", "right", whole=True),
     render.Column("match", whole=True),
-    render.Column("name"),
+    render.Column("name", wraps=True),
     render.Column("category"),
     render.Column("price", "right", whole=True),
 )

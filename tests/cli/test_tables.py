@@ -63,7 +63,7 @@ def test_ids_and_prices_are_never_cut() -> None:
     for number in (1, 2, 3):
         (row,) = (line for line in lines if f"head phones/{number}" in line)
         assert "1,299.50" in row
-        assert "…" in row, "only the name gives way"
+    assert sum("marketing" in line for line in lines) == 3, "a long name goes on below"
 
 
 @pytest.mark.usefixtures("shop")

@@ -1,0 +1,114 @@
+"""Recall@10 of the default HNSW index against exact search: ``python -m tests.benchmarks.recall``.
+
+The products are mixed, with a fixed seed, from the real catalogues beside the checkout: each takes
+the words of one real product and some of another's, so that word frequencies stay those of shops.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from recsys_cli.connections.redis import RedisConnection
+from recsys_cli.domain import (
+    FeedRow,
+    IndexSpec,
+    Position,
+    Product,
+    ProductMetadata,
+    StoredEmbedding,
+    utc_now,
+)
+from recsys_cli.embedding.tfidf import TfidfFactory
+from recsys_cli.feeds.reader import FeedOptions, open_feed
+from recsys_cli.ports import Embedding
+from recsys_cli.vectors.redis_hnsw import RedisHnsw
+from tests.conftest import REAL_DATA
+from tests.servers import running_redis
+
+FEEDS = ("abt_buy/abt.csv", "abt_buy/buy.csv", "sigmod2022/X2.csv", "ikea/ikea.csv")
+SHARE_OF_ANOTHER = 0.3
+
+
+def real_products() -> list[Product]:
+    """Return the products of the real catalogues."""
+    found = []
+    for file in FEEDS:
+        with open_feed(str(REAL_DATA / file), FeedOptions(), lambda _: None) as feed:
+            rows = [row for row in feed if isinstance(row, FeedRow)]
+        found += [Product.from_fields(row.product_id, row.fields) for row in rows]
+    return found
+
+
+def mixed(count: int, seed: int = 1) -> Iterator[Product]:
+    """Yield ``count`` products made of the words of real ones."""
+    rng, real = random.Random(seed), real_products()
+    for number in range(count):
+        one, other = rng.choice(real), rng.choice(real)
+        yield Product(
+            id=f"mixed-{number}",
+            name=_mix(rng, one.name, other.name),
+            description=_mix(rng, one.description, other.description),
+            category=one.category,
+            price=one.price,
+        )
+
+
+def _mix(rng: random.Random, text: str, other: str) -> str:
+    words, others = text.split(), other.split() or [""]
+    return " ".join(rng.choice(others) if rng.random() < SHARE_OF_ANOTHER else w for w in words)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--products", type=int, default=100_000)
+    parser.add_argument("--queries", type=int, default=500)
+    arguments = parser.parse_args()
+    if not Path(REAL_DATA).is_dir():
+        sys.exit(f"the real catalogues are not there: {REAL_DATA}")
+    products = list(mixed(arguments.products))
+    model = TfidfFactory().fit(products)
+    vectors = model.embed(products)
+    with running_redis() as server:
+        store = RedisHnsw(RedisConnection(server.url), index="product:vectors", dimension=384)
+        spec = IndexSpec()
+        store.create_index(spec)
+        source = StoredEmbedding(position=Position(1, 0), model_version="m", text_digest="")
+        start = time.monotonic()
+        for at in range(0, len(products), 500):
+            store.write(
+                [
+                    Embedding(product.id, vector, ProductMetadata(), source, utc_now())
+                    for product, vector in zip(
+                        products[at : at + 500], vectors[at : at + 500], strict=True
+                    )
+                ]
+            )
+        written_s = time.monotonic() - start
+        recalls, times = [], []
+        for row in np.random.default_rng(2).choice(len(products), arguments.queries, replace=False):
+            exact = vectors @ vectors[row]
+            tenth = np.partition(exact, -10)[-10]
+            start = time.monotonic()
+            found = store.search(vectors[row], 10)
+            times.append(time.monotonic() - start)
+            # Any ten of equal scores are as good.
+            recalls.append(sum(n.similarity_score >= tenth - 1e-5 for n in found) / 10)
+        info = store.info()
+        store.close()
+    print(f"products {len(products)}, {spec}")
+    print(f"recall@10 mean {np.mean(recalls):.4f}, worst {min(recalls):.1f}")
+    print(
+        f"query median {np.median(times) * 1000:.2f} ms; written {len(products) / written_s:.0f}/s"
+    )
+    print(f"bytes per product {info.bytes_per_product if info else None}")
+
+
+if __name__ == "__main__":
+    main()
