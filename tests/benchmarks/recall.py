@@ -69,6 +69,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--products", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=500)
+    for name in ("m", "ef_construction", "ef_runtime"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(IndexSpec(), name))
     arguments = parser.parse_args()
     if not Path(REAL_DATA).is_dir():
         sys.exit(f"the real catalogues are not there: {REAL_DATA}")
@@ -77,7 +79,11 @@ def main() -> None:
     vectors = model.embed(products)
     with running_redis() as server:
         store = RedisHnsw(RedisConnection(server.url), index="product:vectors", dimension=384)
-        spec = IndexSpec()
+        spec = IndexSpec(
+            m=arguments.m,
+            ef_construction=arguments.ef_construction,
+            ef_runtime=arguments.ef_runtime,
+        )
         store.create_index(spec)
         source = StoredEmbedding(position=Position(1, 0), model_version="m", text_digest="")
         start = time.monotonic()

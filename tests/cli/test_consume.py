@@ -52,6 +52,24 @@ def test_a_signal_ends_it_after_the_batch_in_hand(
     assert "Traceback" not in err
 
 
+def test_a_second_signal_ends_it_at_once(
+    recsys: Recsys, tmp_path: Path, started: list[Popen[str]]
+) -> None:
+    import_products(recsys, tmp_path, 10_000)
+    process = recsys_process("consume", "--batch-size", 10_000)
+    started.append(process)
+    wait_until(lambda: left(recsys)[1] > 0, 20, "a batch is in hand")
+
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    while "finishing the batch" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+
+    assert process.wait(timeout=5) == 130
+    assert left(recsys)[1] > 0, "the batch was not finished, and is not lost either"
+
+
 def test_max_events_leaves_the_rest(recsys: Recsys, tmp_path: Path) -> None:
     import_products(recsys, tmp_path, 30)
     assert "processed 25, " in recsys("consume", "--drain", "--max-events", 25).err
