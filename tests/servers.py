@@ -41,10 +41,11 @@ def missing(reason: str) -> None:
 class RedisServer:
     """redis-server 8.2 with RediSearch on a loopback port, with its data in ``folder``."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, search: bool = True) -> None:
         self.folder = folder
         self.port = free_port()
         self.options = options
+        self.search = search
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -57,7 +58,8 @@ class RedisServer:
     def start(self) -> None:
         program, module = _redis_files()
         command = [str(program), "--port", str(self.port), "--bind", "127.0.0.1"]
-        command += ["--dir", str(self.folder), "--loadmodule", str(module)]
+        command += ["--dir", str(self.folder)]
+        command += ["--loadmodule", str(module)] if self.search else []
         command += ["--save", "", "--daemonize", "no", *self.options]
         log = (self.folder / "redis.log").open("ab")
         self.process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -96,10 +98,10 @@ def _redis_files() -> tuple[Path, Path]:
 
 
 @contextlib.contextmanager
-def running_redis(*options: str) -> Iterator[RedisServer]:
+def running_redis(*options: str, search: bool = True) -> Iterator[RedisServer]:
     """Run a server for the length of the block."""
     with tempfile.TemporaryDirectory(prefix="recsys-redis-") as folder:
-        server = RedisServer(Path(folder), *options)
+        server = RedisServer(Path(folder), *options, search=search)
         server.start()
         try:
             yield server

@@ -20,7 +20,7 @@ def create(
     ] = 200,
     ef_runtime: Annotated[
         int, typer.Option(min=1, max=4096, help="Candidates kept while searching.")
-    ] = 100,
+    ] = 200,
     redis: options.RedisUrl = None,
 ) -> None:
     """Create the index; again with the same parameters is fine.

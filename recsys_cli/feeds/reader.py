@@ -81,7 +81,9 @@ class Feed:
 
     def __iter__(self) -> Iterator[FeedRow | RejectedRow]:
         last: FeedRow | None = None
+        line = 1
         for row in self._rows():
+            line = row.line
             if isinstance(row, FeedRow):
                 if last is not None:
                     yield last
@@ -96,7 +98,7 @@ class Feed:
         if last is not None:
             yield last
         if self._source.damage:
-            yield self._rejected(0, self._source.damage, "")
+            yield self._rejected(line, self._source.damage, "")
 
     def _rows(self) -> Iterator[FeedRow | RejectedRow]:
         head = self._source.head

@@ -112,7 +112,10 @@ class RedisHnsw:
         return found[:limit]
 
     def health(self) -> Health:
-        return self._connection.health("vectors")
+        health = self._connection.health("vectors")
+        # Says what is missing, where the module is.
+        self._connection.call("FT._LIST")
+        return health
 
     def close(self) -> None:
         self._connection.close()

@@ -9,7 +9,7 @@ from subprocess import Popen
 import pytest
 
 from tests.commands import Recsys, recsys_process
-from tests.servers import RedisServer, wait_until
+from tests.servers import RedisServer, running_redis, wait_until
 
 
 @pytest.fixture
@@ -137,6 +137,15 @@ def test_a_foreign_poison_event_becomes_a_dead_letter_and_blocks_nobody(
     assert "unknown event_type 'explode'" in result.err
     assert recsys("index", "info", "--json").json["documents"] == 5
     assert recsys("lag", "--json").json["dead_letters"] == 1
+
+
+def test_redis_without_search_is_one_sentence(
+    recsys_embedded: Recsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_redis(search=False) as server:
+        monkeypatch.setenv("REDIS_URL", server.url)
+        for command in (("consume", "--drain"), ("health",), ("index", "info")):
+            assert "has no search module" in recsys_embedded(*command, exits=5).err
 
 
 def test_redis_gone_at_the_start_is_one_sentence(
