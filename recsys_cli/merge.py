@@ -13,7 +13,7 @@ update of a product that was never created makes one, because the create may hav
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -104,6 +104,15 @@ def merge(one: ProductState, other: ProductState) -> ProductState:
         deleted=deleted,
         fields={name: field for name, field in fields.items() if field.position >= floor},
     )
+
+
+def states_of(events: Iterable[tuple[Position, ProductEvent]]) -> dict[str, ProductState]:
+    """Return what the events say of each of their products."""
+    states: dict[str, ProductState] = {}
+    for position, event in events:
+        earlier = states.get(event.product_id, NOTHING)
+        states[event.product_id] = merge(earlier, state_of(event, position))
+    return states
 
 
 def _at(position: Position, fields: Mapping[str, FieldValue]) -> dict[str, FieldState]:

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 from recsys_cli.settings import BackendType, Settings
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from recsys_cli.connections.redis import RedisConnection
     from recsys_cli.connections.sqlite import EmbeddedFile
     from recsys_cli.ports import Catalog, EventProcessor, ModelFactory, VectorStore
@@ -54,12 +52,7 @@ class Backends:
     def __enter__(self) -> Backends:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @cached_property

@@ -22,11 +22,6 @@ MAX_EVENT_BYTES = 2 * MAX_PRODUCT_BYTES
 _decoder = msgspec.json.Decoder(dict[str, object])
 
 
-def encode(event: ProductEvent) -> dict[str, str]:
-    """Return the fields to put on the stream."""
-    return event.as_text()
-
-
 def decode(raw: Mapping[bytes, bytes]) -> ProductEvent | UndecodableEvent | None:
     """Return the event in ``raw``, what is wrong with it, or None if it is no event at all.
 

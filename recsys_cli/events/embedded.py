@@ -258,7 +258,7 @@ class EmbeddedStream:
 
 
 def _row(event: ProductEvent) -> list[str]:
-    fields = codec.encode(event)
+    fields = event.as_text()
     return [fields[name] for name in _FIELDS]
 
 

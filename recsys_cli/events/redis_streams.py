@@ -120,7 +120,7 @@ class RedisStreams:
         self._connection.close()
 
     def _xadd(self, event: ProductEvent) -> Command:
-        fields = codec.encode(event)
+        fields = event.as_text()
         return ("XADD", self._stream, "*", *(part for field in fields.items() for part in field))
 
     def _make_group(self) -> None:

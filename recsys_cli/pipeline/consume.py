@@ -23,7 +23,7 @@ from recsys_cli.domain import (
     utc_now,
 )
 from recsys_cli.errors import BackendRefused, BackendUnavailable, IndexMismatch
-from recsys_cli.merge import NOTHING, ProductState, merge, state_of
+from recsys_cli.merge import states_of
 from recsys_cli.pipeline.embed import EmbedCounts, embed_states
 from recsys_cli.pipeline.model import shared_model
 from recsys_cli.ports import Catalog, EmbeddingModel, EventProcessor, ModelFactory, VectorStore
@@ -165,15 +165,10 @@ class Consumer:
                 self._process([delivery])
 
     def _apply(self, deliveries: Sequence[Delivery]) -> None:
-        changes: dict[str, ProductState] = {}
-        for delivery in deliveries:
-            event = delivery.event
-            assert isinstance(event, ProductEvent)  # noqa: S101 - the others are buried
-            earlier = changes.get(event.product_id, NOTHING)
-            changes[event.product_id] = merge(earlier, state_of(event, delivery.position))
+        events = [(d.position, d.event) for d in deliveries if isinstance(d.event, ProductEvent)]
         if self._model is None:
             self._model = shared_model(self._events, self._catalog, self._models)
-        states = self._catalog.merge(changes)
+        states = self._catalog.merge(states_of(events))
         self.report.add(embed_states(states, self._catalog, self._vectors, self._model))
         self._events.acknowledge(deliveries)
         self.report.processed += len(deliveries)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import islice
 
-from recsys_cli.merge import NOTHING, ProductState, merge, state_of
+from recsys_cli.merge import states_of
 from recsys_cli.ports import Catalog, EmbeddingModel, EventProcessor, ModelFactory
 
 CHUNK = 1000
@@ -26,15 +25,6 @@ def shared_model(events: EventProcessor, catalog: Catalog, models: ModelFactory)
 
 def _merge_backlog(events: EventProcessor, catalog: Catalog) -> None:
     """Merge what waits in the stream into the catalog; its delivery will then change nothing."""
-    for changes in _chunks(events):
-        catalog.merge(changes)
-
-
-def _chunks(events: EventProcessor) -> Iterator[dict[str, ProductState]]:
     backlog = events.backlog()
     while chunk := list(islice(backlog, CHUNK)):
-        changes: dict[str, ProductState] = {}
-        for position, event in chunk:
-            earlier = changes.get(event.product_id, NOTHING)
-            changes[event.product_id] = merge(earlier, state_of(event, position))
-        yield changes
+        catalog.merge(states_of(chunk))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from recsys_cli.domain import EventType, FeedRow, Fields, Position, ProductEvent, RejectedRow
-from recsys_cli.merge import NOTHING, ProductState, merge, state_of
+from recsys_cli.merge import NOTHING, ProductState, states_of
 from recsys_cli.pipeline.seen import SeenIds
 from recsys_cli.ports import Catalog, EventProcessor
 
@@ -158,11 +158,7 @@ def publish_events(
 ) -> list[Position]:
     """Append events to the stream, then merge what was accepted into the catalog."""
     positions = processor.publish(events)
-    changes: dict[str, ProductState] = {}
-    for event, position in zip(events, positions, strict=True):
-        earlier = changes.get(event.product_id, NOTHING)
-        changes[event.product_id] = merge(earlier, state_of(event, position))
-    catalog.merge(changes, known)
+    catalog.merge(states_of(zip(positions, events, strict=True)), known)
     return positions
 
 

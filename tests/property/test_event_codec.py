@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from recsys_cli.cleaning import clean_fields, clean_id
 from recsys_cli.domain import EventType, ProductEvent, UndecodableEvent
 from recsys_cli.errors import InvalidProduct
-from recsys_cli.events.codec import decode, encode
+from recsys_cli.events.codec import decode
 
 values = st.one_of(st.text(), st.none(), st.integers(), st.booleans(), st.floats(allow_nan=False))
 ids = st.text(min_size=1, max_size=60).filter(lambda text: clean_or_none(text) is not None)
@@ -35,7 +35,7 @@ def test_what_is_encoded_comes_back(
     fields = {} if event_type is EventType.DELETE else clean_fields(raw_fields)
     event = ProductEvent(type=event_type, product_id=clean_id(raw_id), fields=fields)
 
-    wire = {name.encode(): value.encode() for name, value in encode(event).items()}
+    wire = {name.encode(): value.encode() for name, value in event.as_text().items()}
 
     assert decode(wire) == event
 
