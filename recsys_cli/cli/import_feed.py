@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import partial
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -172,7 +173,7 @@ class _Listener:
                 done=self._feed.bytes_read,
                 total=self._feed.total_bytes,
                 counts=f"{report.read:,} rows, {report.events:,} events",
-                description=self._feed.name,
+                description=PurePath(self._feed.name).name,
             )
 
     def summarise(self) -> None:
@@ -213,7 +214,9 @@ def show_import(outcome: ImportOutcome, how: ImportOptions, *, json: bool = Fals
     pairs = [(name, render.number(count)) for name, count in counts.items()]
     pairs.append(("seconds", f"{report.seconds:,.2f}"))
     pairs.append(("events per second", render.number(report.events_per_second)))
-    render.facts("import (dry run: nothing was changed)" if how.dry_run else "import", pairs)
+    render.facts("import (dry run)" if how.dry_run else "import", pairs)
+    if how.dry_run:
+        render.notice("nothing was changed")
 
 
 def _exit_code(outcome: ImportOutcome) -> int:

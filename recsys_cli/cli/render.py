@@ -125,7 +125,7 @@ def progress(description: str) -> Iterator[ProgressBar]:
 
     bar = Progress(
         TextColumn("{task.description}", markup=False),
-        BarColumn(),
+        BarColumn(bar_width=20),
         TextColumn("{task.fields[counts]}", markup=False),
         TimeElapsedColumn(),
         console=_console(sys.stderr),

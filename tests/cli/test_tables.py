@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,12 @@ def test_a_pipe_gets_whole_lines_without_boxes(shop: Recsys) -> None:
 )
 def test_json_parses(shop: Recsys, command: tuple[str, ...]) -> None:
     assert shop(*command, "--json").json_lines
+
+
+def test_an_import_shows_a_bar_and_then_its_table(tmp_path: Path) -> None:
+    feed = tmp_path / "feed.csv"
+    feed.write_text("id,name\n" + "".join(f"p{n},Lamp {n}\n" for n in range(60_000)))
+    screen = in_terminal(80, "import", str(feed), "--dry-run")
+    assert re.search(r"feed.csv ━+ \d+,000 rows, \d+,000 events", ESCAPE.sub("", screen))
+    assert "━" in screen
+    assert "import (dry run)" in ESCAPE.sub("", screen)

@@ -137,3 +137,13 @@ def test_closing_twice_is_harmless(catalog: Catalog) -> None:
     catalog.merge({"a": LAMP})
     catalog.close()
     catalog.close()
+
+
+def test_threads_may_share_one(catalog: Catalog) -> None:
+    def merge_one(number: int) -> None:
+        catalog.merge({"a": state(EventType.UPDATE, number + 1, {f"field {number}": "x"})})
+        catalog.get(["a"])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(merge_one, range(60)))
+    assert len(catalog.get(["a"])["a"].fields) == 60

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -234,6 +235,17 @@ def test_health_and_closing_twice(store: VectorStore) -> None:
     assert store.health().part == "vectors"
     store.close()
     store.close()
+
+
+def test_threads_may_share_one(store: VectorStore) -> None:
+    def write_and_search(number: int) -> int:
+        store.write([entry(f"p{number}", unit(1, number))])
+        return len(store.search(unit(1), 100))
+
+    with ThreadPoolExecutor(4) as pool:
+        counts = list(pool.map(write_and_search, range(40)))
+    assert min(counts) >= 1
+    assert len(store.search(unit(1), 100)) == 40
 
 
 @settings(
