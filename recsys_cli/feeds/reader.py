@@ -53,6 +53,7 @@ class Feed:
         self._options = options
         self._listener = notify
         self._plans: dict[tuple[str, ...], Plan] = {}
+        self._mapped: set[str] = set()
         self.folded = 0
 
     @property
@@ -163,11 +164,14 @@ class Feed:
                 plan = self._plan(tuple(raw))
                 record = dict(zip(plan.names, raw.values(), strict=True))
                 yield self._row(value.line, record, plan, raw)
+        for name in sorted(set(self._options.mapping) - self._mapped):
+            self._notify(f"--map {name}={self._options.mapping[name]}: no row has this column")
 
     def _plan(self, keys: tuple[str, ...]) -> Plan:
         plan = self._plans.get(keys)
         if plan is None:
             mapping = {f: c for f, c in self._options.mapping.items() if c in keys}
+            self._mapped |= mapping.keys()
             plan = columns.plan(keys, columns.recognise(keys, mapping))
             if len(self._plans) < _PLANS_KEPT:
                 self._plans[keys] = plan

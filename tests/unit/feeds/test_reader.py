@@ -119,6 +119,13 @@ def test_mapping_goes_over_recognition(read: Reader) -> None:
         read(text, mapping={"id": "sku"})
 
 
+def test_a_mapped_key_that_no_json_row_has_is_told(read: Reader) -> None:
+    text = '{"id": 1, "name": "Lamp"}\n{"id": 2, "label": "Desk"}\n'
+    assert read(text, mapping={"name": "label"}).notices == []
+    (notice,) = read(text, mapping={"name": "titel"}).notices
+    assert "--map name=titel: no row has this column" in notice
+
+
 def test_no_id_column_names_the_columns(read: Reader) -> None:
     with pytest.raises(FeedError, match="'colour', 'name'") as error:
         read("colour,name\nred,Lamp\n")
