@@ -21,7 +21,6 @@ from recsys_cli.merge import NOTHING, ProductState, merge
 STATE_PREFIX = "product:state:"
 MODEL_KEY = "product:model:active"
 
-_SCAN_COUNT = 1000
 _ABSENT = b""
 _swap = LuaScript(Path(__file__).with_name("redis_swap.lua"))
 
@@ -75,7 +74,7 @@ class RedisCatalog:
         Two of a million products share one, and one of them is left out, once in 37 million times.
         """
         seen: set[int] = set()
-        for keys in self._pages():
+        for keys in self._connection.scan(STATE_PREFIX):
             fresh = {hash(key): key.decode()[len(STATE_PREFIX) :] for key in keys}
             states = self.get([i for digest, i in fresh.items() if digest not in seen])
             seen |= fresh.keys()
@@ -102,17 +101,6 @@ class RedisCatalog:
         # Not MGET: in a cluster the keys live on several nodes.
         values = self._connection.pipeline(("GET", STATE_PREFIX + i) for i in product_ids)
         return {i: raw or _ABSENT for i, raw in zip(product_ids, values, strict=True)}
-
-    def _pages(self) -> Iterator[list[bytes]]:
-        cursor = b"0"
-        while True:
-            cursor, keys = self._connection.call(
-                "SCAN", cursor, "MATCH", STATE_PREFIX + "*", "COUNT", _SCAN_COUNT
-            )
-            if keys:
-                yield keys
-            if cursor == b"0":
-                return
 
 
 def _decode(product_id: str, raw: bytes) -> ProductState:

@@ -46,6 +46,7 @@ ANSWER_TIMEOUT_S = 20.0
 """A server silent for this long is gone. Blocking commands block for less at a time."""
 
 COMMANDS_A_TRIP = 1000
+KEYS_A_PAGE = 1000
 
 Argument: TypeAlias = str | bytes | int | float
 Command: TypeAlias = Sequence[Argument]
@@ -125,6 +126,16 @@ class RedisConnection:
             # Restarted or flushed. What has run already runs again: scripts must not mind.
             self._load(script)
             return self.pipeline(commands)
+
+    def scan(self, prefix: str) -> Iterator[list[bytes]]:
+        """Yield the keys that begin with ``prefix``, page by page; one may come more than once."""
+        cursor = b"0"
+        while True:
+            cursor, keys = self.call("SCAN", cursor, "MATCH", f"{prefix}*", "COUNT", KEYS_A_PAGE)
+            if keys:
+                yield keys
+            if cursor == b"0":
+                return
 
     def health(self, part: str) -> Health:
         """Return who answers for ``part``, and whether it can search."""

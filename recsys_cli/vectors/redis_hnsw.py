@@ -13,13 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys_cli.connections.redis import (
-    Argument,
-    ErrorReply,
-    LuaScript,
-    RedisConnection,
-    Reply,
-)
+from recsys_cli.connections.redis import Command, ErrorReply, LuaScript, RedisConnection
 from recsys_cli.domain import (
     BEGINNING,
     Health,
@@ -38,7 +32,6 @@ from recsys_cli.vectors.redis_query import LARGEST_LIMIT, PREFIX
 
 FLOAT32 = np.dtype("<f4")
 
-_SCAN_COUNT = 1000
 _LARGEST_TIE = 1000
 _HERE = Path(__file__).parent
 _ORDER = _HERE / "redis_hnsw_order.lua"
@@ -68,21 +61,17 @@ class RedisHnsw:
         return self._index.info()
 
     def stored(self, product_ids: Sequence[str]) -> dict[str, StoredEmbedding]:
-        wanted = ("position", "model_version", "text_digest", "updated_at")
+        names = ("position", "model_version", "text_digest")
+        found = self._read(product_ids, "updated_at", *names)
         return {
-            product_id: _source(values)
-            for product_id, values in self._read(product_ids, *wanted).items()
-            if any(value is not None for value in values)
+            product_id: _source(*source)
+            for product_id, (updated_at, *source) in found.items()
+            if updated_at is not None
         }
 
     def write(self, embeddings: Sequence[Embedding]) -> None:
-        vectors = [self._checked(embedding) for embedding in embeddings]
         self._connection.run(
-            _write,
-            [
-                (PREFIX + embedding.product_id, _arguments(embedding, vector))
-                for embedding, vector in zip(embeddings, vectors, strict=True)
-            ],
+            _write, [(PREFIX + e.product_id, self._arguments(e)) for e in embeddings]
         )
 
     def remove(self, positions: Mapping[str, Position]) -> None:
@@ -100,16 +89,17 @@ class RedisHnsw:
     ) -> list[Neighbor]:
         if limit < 1:
             return []
-        limit = min(limit, LARGEST_LIMIT)
+        limit = min(limit, LARGEST_LIMIT - 1)
         where = where or SearchFilter()
-        asked = min(limit + 1, LARGEST_LIMIT)
-        while True:
-            found = self._knn(vector, asked, where)
-            if len(found) < asked or asked >= LARGEST_LIMIT or not _is_cut_tie(found, limit):
-                break
-            # More of the same score than were asked for: among them the ids decide.
-            asked = min(asked + _LARGEST_TIE, LARGEST_LIMIT)
-        return found[:limit]
+        query = self._bytes(vector, "the query")
+        asked = limit + 1
+        found = self._nearest(query, asked, where)
+        while _cuts_a_tie(found, asked, limit):
+            # Of all that share the last score the smallest ids are wanted, so look further.
+            asked *= 4
+            found = self._nearest(query, asked, where)
+        exact = [n for n in found if where.category is None or n.category == where.category]
+        return exact[:limit]
 
     def health(self) -> Health:
         health = self._connection.health("vectors")
@@ -120,70 +110,69 @@ class RedisHnsw:
     def close(self) -> None:
         self._connection.close()
 
-    def _knn(self, vector: Vector, limit: int, where: SearchFilter) -> list[Neighbor]:
-        command = redis_query.knn(self._name, vector.astype(FLOAT32).tobytes(), limit, where)
+    def _nearest(self, query: bytes, limit: int, where: SearchFilter) -> list[Neighbor]:
         try:
-            found = redis_query.neighbors(self._connection.call(*command))
+            reply = self._connection.call(*redis_query.knn(self._name, query, limit, where))
         except ErrorReply as error:
-            if is_missing(error):
-                raise IndexMissing(
-                    f"there is no index {self._name!r}", hint="recsys index create"
-                ) from error
-            raise
-        if where.category is None:
-            return found
-        return [neighbor for neighbor in found if neighbor.category == where.category]
+            if not is_missing(error):
+                raise
+            raise IndexMissing(
+                f"there is no index {self._name!r}", hint="recsys index create"
+            ) from error
+        return redis_query.neighbors(reply)
 
-    def _read(self, product_ids: Sequence[str], *fields: str) -> dict[str, list[Reply]]:
-        replies = self._connection.pipeline(
-            ("HMGET", PREFIX + product_id, *fields) for product_id in product_ids
-        )
+    def _read(self, product_ids: Sequence[str], *names: str) -> dict[str, list[bytes | None]]:
+        replies = self._connection.pipeline(("HMGET", PREFIX + i, *names) for i in product_ids)
         return dict(zip(product_ids, replies, strict=True))
 
-    def _checked(self, embedding: Embedding) -> bytes:
-        """Return the vector's bytes, none where there is no vector. Raises ValueError."""
-        vector = embedding.vector
-        if vector is None:
-            return b""
-        if vector.shape != (self._dimension,) or not np.isfinite(vector).all():
-            raise ValueError(
-                f"the embedding of {embedding.product_id!r} is not a vector of {self._dimension} "
-                "finite numbers"
-            )
-        return vector.astype(FLOAT32).tobytes()
-
     def _delete_all(self) -> None:
-        cursor = b"0"
-        while True:
-            cursor, keys = self._connection.call(
-                "SCAN", cursor, "MATCH", f"{PREFIX}*", "COUNT", _SCAN_COUNT
-            )
+        # Not FT.DROPINDEX DD: it stops the server for as long, and leaves what was not indexed.
+        for keys in self._connection.scan(PREFIX):
             self._connection.pipeline(("UNLINK", key) for key in keys)
-            if cursor == b"0":
-                return
+
+    def _bytes(self, vector: Vector, whose: str) -> bytes:
+        numbers = np.asarray(vector, dtype=FLOAT32)
+        if numbers.shape != (self._dimension,):
+            raise ValueError(
+                f"{whose} has the shape {numbers.shape}; the index holds ({self._dimension},)"
+            )
+        if not np.isfinite(numbers).all():
+            raise ValueError(f"{whose} has a value that is not finite")
+        return numbers.tobytes()
+
+    def _arguments(self, embedding: Embedding) -> Command:
+        """Return what redis_hnsw_write.lua takes."""
+        metadata, source = embedding.metadata, embedding.source
+        vector = b""
+        computed_from: Command = ()
+        if embedding.vector is not None:
+            vector = self._bytes(embedding.vector, f"the vector of {embedding.product_id!r}")
+            computed_from = (
+                *("model_version", source.model_version),
+                *("text_digest", source.text_digest),
+            )
+        return (
+            str(source.position),
+            vector,
+            "" if metadata.price is None else repr(float(metadata.price)),
+            *("category", metadata.category, "name", metadata.name),
+            *("updated_at", embedding.updated_at),
+            *computed_from,
+        )
 
 
-def _source(values: Sequence[Reply]) -> StoredEmbedding:
-    position, version, digest, _ = (b"" if value is None else value for value in values)
+def _source(position: bytes | None, model: bytes | None, digest: bytes | None) -> StoredEmbedding:
+    """Return what a hash says of its vector; one that another program wrote may say nothing."""
     return StoredEmbedding(
         position=Position.parse(position.decode()) if position else BEGINNING,
-        model_version=version.decode(),
-        text_digest=digest.decode(),
+        model_version=(model or b"").decode(),
+        text_digest=(digest or b"").decode(),
     )
 
 
-def _arguments(embedding: Embedding, vector: bytes) -> Sequence[Argument]:
-    metadata, source = embedding.metadata, embedding.source
+def _cuts_a_tie(found: Sequence[Neighbor], asked: int, limit: int) -> bool:
     return (
-        str(source.position),
-        vector,
-        "" if metadata.price is None else repr(metadata.price),
-        *("category", metadata.category, "name", metadata.name),
-        *("updated_at", embedding.updated_at, "model_version", source.model_version),
-        *("text_digest", source.text_digest),
+        len(found) == asked
+        and asked < _LARGEST_TIE
+        and redis_query.rounded(found[-1]) == redis_query.rounded(found[limit - 1])
     )
-
-
-def _is_cut_tie(found: Sequence[Neighbor], limit: int) -> bool:
-    """Whether the last that was asked for and the first that was not have the same score."""
-    return redis_query.rounded(found[limit - 1]) == redis_query.rounded(found[-1])
