@@ -33,7 +33,7 @@ from recsys_cli.domain import (
 )
 from recsys_cli.errors import BackendUnavailable
 from recsys_cli.pipeline.consume import ConsumeOptions, Consumer, ConsumeReport
-from recsys_cli.pipeline.model import shared_model
+from recsys_cli.pipeline.model import SharedModel
 from recsys_cli.pipeline.products import put_product
 from recsys_cli.pipeline.publish import publish_events
 from recsys_cli.settings import NEIGHBOR_IS_STRONG, load
@@ -42,7 +42,7 @@ from recsys_cli.wiring import Backends
 _log = logging.getLogger("recsys_cli")
 _lock = threading.RLock()
 _opened: Backends | None = None
-_model: ports.EmbeddingModel | None = None
+_model: SharedModel | None = None
 
 
 def get_event_processor() -> ports.EventProcessor:
@@ -56,10 +56,10 @@ def get_embedding_model() -> ports.EmbeddingModel:
     with _lock:
         if _model is None:
             opened = _backends()
-            _model = shared_model(
+            _model = SharedModel(
                 opened.get_event_processor(), opened.get_catalog(), opened.get_model_factory()
             )
-        return _model
+        return _model.current()
 
 
 def get_vector_store() -> VectorStore:

@@ -58,6 +58,16 @@ class InvalidProduct(RecsysError):
 
 
 class InvalidEvent(RecsysError):
+    def __init__(self, message: str, *, cause: str = "undecodable", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.cause = cause
+
+
+class InvalidData(RecsysError):
+    pass
+
+
+class GroupMissing(RecsysError):
     pass
 
 

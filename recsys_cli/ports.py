@@ -1,6 +1,7 @@
-"""The architecture in four Protocols. Read this file and you know what recsys is made of.
+"""The architecture in a few Protocols. Read this file and you know what recsys is made of.
 
     EventProcessor   the durable stream of product events, read through one consumer group
+    DeadLetters      the events of the stream that were given up
     Catalog          the state of all products, and the embedding model that consumers share
     EmbeddingModel   product -> unit vector
     VectorStore      embeddings and their index -> neighbors
@@ -22,6 +23,7 @@ import numpy.typing as npt
 from recsys_cli.domain import (
     DeadLetter,
     Delivery,
+    Failure,
     Health,
     IndexInfo,
     IndexSpec,
@@ -67,16 +69,26 @@ class EventProcessor(Protocol):
         """
         ...
 
+    def create_group(self) -> bool:
+        """Make the group at the beginning of the stream; return False where it exists already.
+
+        So nothing that was published earlier is skipped.
+        """
+        ...
+
     def receive(self, consumer: str, count: int, block_ms: int) -> list[Delivery]:
         """Return up to ``count`` deliveries for ``consumer``; none after ``block_ms`` in vain.
 
         First what the same consumer left unacknowledged when it last ended, then what any consumer
-        has held for longer than the claim time, then new events from the oldest on. While it is
-        held, an event is with one consumer only. ``attempt`` counts its deliveries, also those
-        whose consumer was killed. ``block_ms`` 0 does not wait. The group is created when it is
-        missing, at the beginning of the stream, so that nothing published earlier is skipped.
-        Entries that are no events (``init: true``) are acknowledged and left out; an entry that
-        should be one but cannot be read is delivered as an UndecodableEvent.
+        has held for longer than the claim time, then new events from the oldest on. An event that
+        was delivered before comes alone: it may be the one that killed its consumer, and the
+        others shall not pay for it. While it is held, an event is with one consumer only.
+        ``attempt`` counts its deliveries, also those whose consumer was killed. ``block_ms`` 0
+        does not wait. Raises GroupMissing where there is no group (any longer).
+
+        Entries that are no events (``init: true``) are acknowledged and left out. One that should
+        be an event but cannot be read is delivered as an UndecodableEvent; one that is no longer
+        on the stream as a LostEvent.
         """
         ...
 
@@ -88,12 +100,29 @@ class EventProcessor(Protocol):
         """
         ...
 
-    def bury(self, letters: Sequence[DeadLetter]) -> None:
-        """Keep these as dead letters, then acknowledge them: never the other way round."""
+    def postpone(self, delivery: Delivery, failure: Failure, delay_ms: int) -> None:
+        """Deliver this again after ``delay_ms``, to whoever asks then, with ``failure``.
+
+        The longest delay is the claim time. Nothing happens if the event is no longer held.
+        """
         ...
 
-    def dead_letters(self, limit: int) -> list[DeadLetter]:
-        """Return the newest ``limit`` dead letters, oldest first."""
+    def renew(self, deliveries: Sequence[Delivery]) -> None:
+        """Hold these for another claim time, except those that are no longer held."""
+        ...
+
+    def bury(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep these as dead letters and acknowledge them: both, or neither.
+
+        An event that is not pending any more is not kept: somebody else has seen to it.
+        """
+        ...
+
+    def forget_consumers(self, names: Sequence[str]) -> list[str]:
+        """Remove these consumers' names from the group; return those that could be.
+
+        One that holds anything stays. One that asks for events again is back.
+        """
         ...
 
     def backlog(self) -> Iterator[tuple[Position, ProductEvent]]:
@@ -118,6 +147,34 @@ class EventProcessor(Protocol):
 
     def health(self) -> Health:
         """Ask the backend who it is; the address in the answer holds no password."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections. Closing twice is harmless."""
+        ...
+
+
+class DeadLetters(Protocol):
+    """The events of one stream that were given up; ``EventProcessor.bury`` adds to them."""
+
+    def letters(self, *, newest_first: bool = False) -> Iterator[DeadLetter]:
+        """Yield all that were there at the call, a page at a time."""
+        ...
+
+    def find(self, letter_id: str) -> DeadLetter | None:
+        """Return the letter of this id."""
+        ...
+
+    def replay(self, letter: DeadLetter) -> bool:
+        """Put the event back on the stream and drop the letter: both, or neither.
+
+        The event will count at the position where it first stood, so that it undoes nothing newer.
+        Returns False, and does nothing, where the letter is gone.
+        """
+        ...
+
+    def purge(self, letter_ids: Sequence[str]) -> int:
+        """Drop these letters for good; return how many of them were there."""
         ...
 
     def close(self) -> None:
@@ -153,6 +210,13 @@ class Catalog(Protocol):
 
     def active_model(self) -> bytes | None:
         """Return the artifact of the embedding model in use, None before the first."""
+        ...
+
+    def model_checksum(self) -> bytes | None:
+        """Return the last 32 bytes of the model in use, None before the first.
+
+        An artifact ends with its checksum, so this tells cheaply whether it is still the same.
+        """
         ...
 
     def offer_model(self, artifact: bytes) -> bytes:

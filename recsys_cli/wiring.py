@@ -14,7 +14,7 @@ from recsys_cli.settings import BackendType, Settings
 if TYPE_CHECKING:
     from recsys_cli.connections.redis import RedisConnection
     from recsys_cli.connections.sqlite import EmbeddedFile
-    from recsys_cli.ports import Catalog, EventProcessor, ModelFactory, VectorStore
+    from recsys_cli.ports import Catalog, DeadLetters, EventProcessor, ModelFactory, VectorStore
 
 
 class Backends:
@@ -28,6 +28,10 @@ class Backends:
     def get_event_processor(self) -> EventProcessor:
         with self._lock:
             return self._events
+
+    def get_dead_letters(self) -> DeadLetters:
+        with self._lock:
+            return self._letters
 
     def get_catalog(self) -> Catalog:
         with self._lock:
@@ -44,7 +48,7 @@ class Backends:
     def close(self) -> None:
         """Close what was opened; harmless when nothing was."""
         with self._lock:
-            for name in ("_events", "_catalog", "_vectors", "_redis", "_file"):
+            for name in ("_events", "_letters", "_catalog", "_vectors", "_redis", "_file"):
                 adapter = self.__dict__.pop(name, None)
                 if adapter is not None:
                     adapter.close()
@@ -71,6 +75,19 @@ class Backends:
                 return RedisStreams(
                     self._redis, stream=stream, group=group, claim_idle_ms=self._claim_idle_ms
                 )
+
+    @cached_property
+    def _letters(self) -> DeadLetters:
+        stream = self.settings.product_stream_key
+        match self.settings.events_backend:
+            case BackendType.EMBEDDED:
+                from recsys_cli.events.embedded_letters import EmbeddedDeadLetters
+
+                return EmbeddedDeadLetters(self._file, stream=stream)
+            case BackendType.REDIS:
+                from recsys_cli.events.redis_letters import RedisDeadLetters
+
+                return RedisDeadLetters(self._redis, stream=stream)
 
     @cached_property
     def _catalog(self) -> Catalog:

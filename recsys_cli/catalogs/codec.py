@@ -11,6 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from recsys_cli.domain import Fields, Position
+from recsys_cli.errors import InvalidData
 from recsys_cli.merge import FieldState, ProductState
 
 
@@ -41,9 +42,18 @@ def encode(state: ProductState) -> bytes:
     )
 
 
-def decode(raw: bytes) -> ProductState:
-    """Return the state that :func:`encode` made ``raw`` from."""
-    stored = _decoder.decode(raw)
+def decode(product_id: str, raw: bytes) -> ProductState:
+    """Return the state that :func:`encode` made ``raw`` from. Raises InvalidData."""
+    try:
+        return _state(_decoder.decode(raw))
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise InvalidData(
+            f"the state of product {product_id!r} in the catalog is damaged: {error}",
+            hint="delete that entry of the catalog, and import the product again",
+        ) from error
+
+
+def _state(stored: _Stored) -> ProductState:
     created = stored.c and Position.parse(stored.c)
     at = {name: Position.parse(text) for name, text in stored.p.items()}
     return ProductState(

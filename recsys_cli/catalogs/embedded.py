@@ -21,6 +21,9 @@ _UPSERT = """
 
 _ACTIVE_MODEL = "SELECT artifact FROM models JOIN active_model ON models.id = active_model.model"
 
+_CHECKSUM = """
+    SELECT substr(artifact, -32) FROM models JOIN active_model ON models.id = active_model.model"""
+
 
 class EmbeddedCatalog:
     """A Catalog in ``file``."""
@@ -31,7 +34,7 @@ class EmbeddedCatalog:
     def get(self, product_ids: Sequence[str]) -> dict[str, ProductState]:
         with self._file.reading() as connection:
             stored = _stored(connection, product_ids)
-        return {product_id: codec.decode(raw) for product_id, raw in stored.items()}
+        return {product_id: codec.decode(product_id, raw) for product_id, raw in stored.items()}
 
     def merge(
         self,
@@ -43,7 +46,7 @@ class EmbeddedCatalog:
             merged, changed = {}, []
             for product_id, change in changes.items():
                 raw = stored.get(product_id)
-                state = merge(codec.decode(raw) if raw else NOTHING, change)
+                state = merge(codec.decode(product_id, raw) if raw else NOTHING, change)
                 merged[product_id] = state
                 if (new := codec.encode(state)) != raw:
                     changed.append((product_id, new))
@@ -58,7 +61,7 @@ class EmbeddedCatalog:
                     "SELECT id, state FROM products WHERE id > ? ORDER BY id LIMIT ?", (last, _PAGE)
                 ).fetchall()
             for product_id, raw in page:
-                product = codec.decode(raw).product(product_id)
+                product = codec.decode(product_id, raw).product(product_id)
                 if product is not None:
                     yield product
             if len(page) < _PAGE:
@@ -68,6 +71,11 @@ class EmbeddedCatalog:
     def active_model(self) -> bytes | None:
         with self._file.reading() as connection:
             return _active_model(connection)
+
+    def model_checksum(self) -> bytes | None:
+        with self._file.reading() as connection:
+            row = connection.execute(_CHECKSUM).fetchone()
+        return None if row is None else bytes(row[0])
 
     def offer_model(self, artifact: bytes) -> bytes:
         with self._file.transaction() as connection:

@@ -10,12 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import msgspec
-
 from recsys_cli.catalogs import codec
 from recsys_cli.connections.redis import LuaScript, RedisConnection
 from recsys_cli.domain import Health, Product
-from recsys_cli.errors import InvalidProduct
 from recsys_cli.merge import NOTHING, ProductState, merge
 
 STATE_PREFIX = "product:state:"
@@ -55,7 +52,7 @@ class RedisCatalog:
             found = self._connection.run(
                 _swap,
                 [
-                    (STATE_PREFIX + product_id, (expected[product_id], codec.encode(state)))
+                    ((STATE_PREFIX + product_id,), (expected[product_id], codec.encode(state)))
                     for product_id, state in merged.items()
                 ],
             )
@@ -87,6 +84,10 @@ class RedisCatalog:
         artifact: bytes | None = self._connection.call("GET", MODEL_KEY)
         return artifact
 
+    def model_checksum(self) -> bytes | None:
+        tail: bytes = self._connection.call("GETRANGE", MODEL_KEY, -32, -1)
+        return tail or None
+
     def offer_model(self, artifact: bytes) -> bytes:
         earlier: bytes | None = self._connection.call("SET", MODEL_KEY, artifact, "NX", "GET")
         return artifact if earlier is None else earlier
@@ -104,12 +105,4 @@ class RedisCatalog:
 
 
 def _decode(product_id: str, raw: bytes) -> ProductState:
-    if raw == _ABSENT:
-        return NOTHING
-    try:
-        return codec.decode(raw)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise InvalidProduct(
-            f"the state of product {product_id!r} in the catalog is damaged: {error}",
-            hint=f"delete the key {STATE_PREFIX}{product_id} and import the product again",
-        ) from error
+    return NOTHING if raw == _ABSENT else codec.decode(product_id, raw)

@@ -41,7 +41,7 @@ def consume(
         int | None, typer.Option(min=1, help="Stop after so many events.", show_default=False)
     ] = None,
     max_deliveries: Annotated[
-        int, typer.Option(min=1, help="Tries before an event becomes a dead letter.")
+        int, typer.Option(min=1, max=1000, help="Tries before an event becomes a dead letter.")
     ] = 5,
     claim_idle_ms: Annotated[
         int,
@@ -66,6 +66,7 @@ def consume(
             drain=drain,
             max_events=max_events,
             max_deliveries=max_deliveries,
+            claim_idle_ms=claim_idle_ms,
             status_interval_s=status_interval,
         )
         stop = threading.Event()
@@ -73,7 +74,7 @@ def consume(
             report = run_consume(opened, how, stop)
     if received:
         raise typer.Exit(128 + received[0])
-    raise typer.Exit(3 if report.failed or report.dead else 0)
+    raise typer.Exit(3 if report.failed or report.dead or report.lost else 0)
 
 
 def run_consume(
@@ -110,6 +111,7 @@ def _status_line(report: ConsumeReport) -> str:
         (report.refreshed, "refreshed"),
         (report.removed, "removed"),
         (report.wordless, "without words"),
+        (report.lost, "lost"),
     ):
         if count:
             parts.append(f"{name} {render.number(count)}")
@@ -119,11 +121,11 @@ def _status_line(report: ConsumeReport) -> str:
 def _tell_what_is_left(report: ConsumeReport, how: ConsumeOptions) -> None:
     if how.drain and report.pending:
         render.warning(
-            f"{report.pending:,} events are still with a consumer that has not acknowledged them; "
-            "they are taken over once they are idle for long enough (recsys pending)"
+            f"{report.pending:,} events are still pending, with another consumer or waiting for "
+            "their next try; the next run takes over what is due (recsys pending)"
         )
     if report.dead:
-        render.warning(f"{report.dead:,} events are dead letters now (recsys lag counts them)")
+        render.warning(f"{report.dead:,} events are dead letters now (recsys dlq list)")
 
 
 @contextmanager

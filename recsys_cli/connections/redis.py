@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -37,6 +37,7 @@ __all__ = [
     "LuaScript",
     "RedisConnection",
     "Reply",
+    "flat",
     "pairs",
 ]
 
@@ -50,6 +51,7 @@ KEYS_A_PAGE = 1000
 
 Argument: TypeAlias = str | bytes | int | float
 Command: TypeAlias = Sequence[Argument]
+Keys: TypeAlias = tuple[str, ...]
 Reply: TypeAlias = Any
 """bytes, int, None or a list of replies: what the protocol says, which no type can."""
 
@@ -115,9 +117,9 @@ class RedisConnection:
                 replies.append(reply)
         return replies
 
-    def run(self, script: LuaScript, calls: Sequence[tuple[str, Command]]) -> list[Reply]:
-        """Run the script once for each (key, arguments) and return the replies."""
-        commands = [("EVALSHA", script.digest, 1, key, *arguments) for key, arguments in calls]
+    def run(self, script: LuaScript, calls: Iterable[tuple[Keys, Command]]) -> list[Reply]:
+        """Run the script once for each (keys, arguments) and return the replies."""
+        commands = [("EVALSHA", script.digest, len(keys), *keys, *args) for keys, args in calls]
         if script.digest not in self._loaded:
             self._load(script)
         try:
@@ -194,6 +196,11 @@ class RedisConnection:
 def pairs(reply: Sequence[Reply]) -> dict[bytes, Reply]:
     """Return a flat list of names and values, the protocol's form of a map, as a dict."""
     return dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+def flat(fields: Mapping[str, Argument]) -> list[Argument]:
+    """Return names and values in turn, as commands take them."""
+    return [part for field in fields.items() for part in field]
 
 
 def _pool(url: str, username: str | None, password: str | None) -> redis.ConnectionPool:

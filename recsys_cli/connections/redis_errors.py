@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redis import exceptions as driver
 
-from recsys_cli.errors import BackendRefused, BackendUnavailable, RecsysError
+from recsys_cli.errors import BackendRefused, BackendUnavailable, InvalidData, RecsysError
 
 
 class ErrorReply(BackendRefused):
@@ -55,7 +55,8 @@ def translation(address: str, error: Exception, command: str) -> RecsysError:
             said = sentence.format(text=text, reason=_reason(error))
             return BackendUnavailable(f"Redis at {address} {said}")
     if isinstance(error, driver.ResponseError):
-        return _refusal(address, error, command)
+        refusal = _foreign if "WRONGTYPE" in text else _refusal
+        return refusal(address, error, command)
     if isinstance(error, driver.InvalidResponse | UnicodeError):
         return BackendRefused(f"what is at {address} does not speak as Redis does")
     return BackendRefused(f"Redis at {address} cannot carry out {command}: {text}")
@@ -86,6 +87,13 @@ def _refusal(address: str, error: driver.ResponseError, command: str) -> RecsysE
             hint="use Redis 8 or Redis Stack",
         )
     return ErrorReply(f"Redis at {address} refuses {command}: {text}", reply=text)
+
+
+def _foreign(address: str, _: driver.ResponseError, command: str) -> InvalidData:
+    return InvalidData(
+        f"Redis at {address} holds something else under a name that {command} needs",
+        hint="another program writes there: delete its key, or use another REDIS_DB",
+    )
 
 
 def _is_about_credentials(error: Exception, text: str) -> bool:

@@ -7,14 +7,17 @@ CREATE TABLE IF NOT EXISTS streams (
 );
 
 -- AUTOINCREMENT: a position is never used twice, however many events have been deleted.
--- The four fields are as other programs may write them: any of them may be missing or wrong.
+-- The fields are as other programs may write them: any of them may be missing or wrong.
+-- The last two are there for replayed events only.
 CREATE TABLE IF NOT EXISTS events (
     position   INTEGER PRIMARY KEY AUTOINCREMENT,
     stream     INTEGER NOT NULL REFERENCES streams,
     event_type TEXT,
     product_id TEXT,
     timestamp  TEXT,
-    data       TEXT
+    data       TEXT,
+    original_id TEXT,
+    replays     TEXT
 );
 CREATE INDEX IF NOT EXISTS events_of_stream ON events (stream);
 
@@ -40,6 +43,7 @@ CREATE TABLE IF NOT EXISTS deliveries (
     consumer        TEXT NOT NULL,
     delivered_at_ms INTEGER NOT NULL,
     attempts        INTEGER NOT NULL,
+    failure         TEXT, -- JSON: domain.Failure
     PRIMARY KEY (consumer_group, position)
 ) WITHOUT ROWID;
 

@@ -19,9 +19,17 @@ from recsys_cli.domain import Health
 from recsys_cli.errors import BackendRefused, BackendUnavailable, NotOurFile, RecsysError
 
 APPLICATION_ID = int.from_bytes(b"recs", "big")
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = Path(__file__).with_name("schema.sql")
+_UPGRADES = {
+    1: """
+        ALTER TABLE events ADD COLUMN original_id TEXT;
+        ALTER TABLE events ADD COLUMN replays TEXT;
+        ALTER TABLE deliveries ADD COLUMN failure TEXT;""",
+}
+"""What to do to a file of each earlier version."""
+
 _MAPPED_BYTES = 1 << 30
 _RETRY_S = 0.01
 
@@ -130,8 +138,11 @@ class EmbeddedFile:
             self.path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
         )
         try:
-            if not self._is_ours(connection):
+            version = self._version(connection)
+            if version is None:
                 _create_schema(connection, self._busy_timeout_s)
+            elif version < SCHEMA_VERSION:
+                _upgrade(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
         except BaseException:
@@ -139,14 +150,14 @@ class EmbeddedFile:
             raise
         return connection
 
-    def _is_ours(self, connection: sqlite3.Connection) -> bool:
-        """Whether the schema is there; False for a file that is still empty."""
+    def _version(self, connection: sqlite3.Connection) -> int | None:
+        """Return the file's version, None while it is empty. Raises NotOurFile."""
         with _within(connection, "BEGIN"):
             (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            version: int = connection.execute("PRAGMA user_version").fetchone()[0]
         if tables == 0 and application_id in (0, APPLICATION_ID):
-            return False
+            return None
         if application_id != APPLICATION_ID:
             raise NotOurFile(
                 f"{self.path} is a database of another program",
@@ -158,7 +169,7 @@ class EmbeddedFile:
                 f" (file version {version}; this one reads up to {SCHEMA_VERSION})",
                 hint="pip install --upgrade recsys-cli",
             )
-        return True
+        return version
 
 
 def named_queries(path: Path) -> dict[str, str]:
@@ -214,6 +225,16 @@ def _create_schema(connection: sqlite3.Connection, timeout_s: float) -> None:
         f"PRAGMA user_version = {SCHEMA_VERSION};"
         "COMMIT;"
     )
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    with _within(connection, "BEGIN IMMEDIATE"):
+        # Read again: another process may have been faster.
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        for number in range(version, SCHEMA_VERSION):
+            for statement in _UPGRADES[number].split(";"):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def _enter_wal(connection: sqlite3.Connection, timeout_s: float) -> None:

@@ -23,27 +23,25 @@ from recsys_cli.domain import (
     ConsumerStatus,
     DeadLetter,
     Delivery,
+    Failure,
+    GroupStatus,
     Health,
     PendingEvent,
     Position,
     ProductEvent,
     StreamStatus,
-    UndecodableEvent,
 )
+from recsys_cli.errors import GroupMissing
 from recsys_cli.events import codec
 
 _SQL = named_queries(Path(__file__).with_suffix(".sql"))
-_FIELDS = ("event_type", "product_id", "timestamp", "data")
 _POLL_S = 0.02
 _SEEN_EVERY_MS = 1_000
 _PAGE = 1_000
 
-# Whose turn it is, see the query "due".
-_LEFT, _NEW = 1, 3
-
 _Parameters: TypeAlias = dict[str, str | int | None]
 
-_letter_decoder = msgspec.json.Decoder(DeadLetter)
+_failure_decoder = msgspec.json.Decoder(Failure)
 
 
 class _Inherited(NamedTuple):
@@ -51,6 +49,17 @@ class _Inherited(NamedTuple):
 
     until: int
     after: int = 0
+
+
+class _Due(NamedTuple):
+    """Positions whose turn it is: one that was delivered before, or new ones."""
+
+    again: int | None
+    new: Sequence[int]
+
+    @property
+    def positions(self) -> Sequence[int]:
+        return self.new if self.again is None else [self.again]
 
 
 class EmbeddedStream:
@@ -79,6 +88,12 @@ class EmbeddedStream:
             )
         return [Position(number, 0) for number in numbers]
 
+    def create_group(self) -> bool:
+        with self._file.transaction() as connection:
+            is_new = self._found_group(connection)["group"] is None
+            self._opened_group(connection)
+        return is_new
+
     def receive(self, consumer: str, count: int, block_ms: int) -> list[Delivery]:
         deadline = time.monotonic() + block_ms / 1000
         self._introduce(consumer)
@@ -93,23 +108,33 @@ class EmbeddedStream:
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         with self._file.transaction() as connection:
-            self._acknowledge(connection, [delivery.position for delivery in deliveries])
+            self._acknowledge(connection, [delivery.entry_id for delivery in deliveries])
+
+    def postpone(self, delivery: Delivery, failure: Failure, delay_ms: int) -> None:
+        idle_ms = max(0, self._claim_idle_ms - delay_ms)
+        self._hold([delivery], idle_ms=idle_ms, failure=msgspec.json.encode(failure).decode())
+
+    def renew(self, deliveries: Sequence[Delivery]) -> None:
+        self._hold(deliveries, idle_ms=0)
 
     def bury(self, letters: Sequence[DeadLetter]) -> None:
         with self._file.transaction() as connection:
-            stream = self._opened_group(connection)["stream"]
-            connection.executemany(
-                _SQL["add_dead_letter"],
-                [(stream, msgspec.json.encode(letter).decode()) for letter in letters],
-            )
-            self._acknowledge(connection, [Position.parse(letter.entry_id) for letter in letters])
+            group = self._opened_group(connection)
+            for letter in letters:
+                held = connection.execute(_SQL["is_pending"], group | _at(letter.entry_id))
+                if held.fetchone()[0]:
+                    kept = {"letter": msgspec.json.encode(letter).decode()}
+                    connection.execute(_SQL["add_dead_letter"], group | kept)
+            self._acknowledge(connection, [letter.entry_id for letter in letters])
 
-    def dead_letters(self, limit: int) -> list[DeadLetter]:
-        with self._file.reading() as connection:
-            rows = connection.execute(
-                _SQL["dead_letters"], self._found_group(connection) | {"count": limit}
-            ).fetchall()
-        return [_letter_decoder.decode(letter) for (letter,) in reversed(rows)]
+    def forget_consumers(self, names: Sequence[str]) -> list[str]:
+        with self._file.transaction() as connection:
+            group = self._found_group(connection)
+            return [
+                name
+                for name in names
+                if connection.execute(_SQL["forget_consumer"], group | {"consumer": name}).rowcount
+            ]
 
     def backlog(self) -> Iterator[tuple[Position, ProductEvent]]:
         with self._file.reading() as connection:
@@ -120,8 +145,9 @@ class EmbeddedStream:
                 group = self._found_group(connection)
                 rows = connection.execute(_SQL["backlog"], group | page).fetchall()
             for number, *fields in rows:
-                if isinstance(event := _event(fields), ProductEvent):
-                    yield Position(number, 0), event
+                raw = _raw(fields)
+                if isinstance(event := codec.decode(raw), ProductEvent):
+                    yield codec.place(raw, str(Position(number, 0))), event
             if len(rows) < _PAGE:
                 return
             page["after"] = rows[-1][0]
@@ -133,10 +159,13 @@ class EmbeddedStream:
             pending, oldest_ms = connection.execute(_SQL["count_pending"], group).fetchone()
             (dead_letters,) = connection.execute(_SQL["count_dead_letters"], group).fetchone()
             consumers = connection.execute(_SQL["consumers"], group).fetchall()
+            groups = connection.execute(_SQL["groups"], group).fetchall()
+            (last,) = connection.execute(_SQL["last_position"]).fetchone()
         return StreamStatus(
             stream=self._stream,
             group=self._group,
             length=length,
+            last_entry_id=str(Position(last, 0)),
             lag=lag,
             pending=pending,
             oldest_pending_ms=oldest_ms,
@@ -144,6 +173,10 @@ class EmbeddedStream:
             consumers=[
                 ConsumerStatus(name=name, pending=held, idle_ms=idle_ms)
                 for name, idle_ms, held in consumers
+            ],
+            groups=[
+                GroupStatus(name=name, lag=behind, pending=held, idle_ms=idle_ms)
+                for name, behind, held, idle_ms in groups
             ],
         )
 
@@ -174,71 +207,101 @@ class EmbeddedStream:
         self._file.close()
 
     def _introduce(self, consumer: str) -> None:
-        """Make the group, note when the consumer asked, and what its predecessor left."""
+        """Note when the consumer asked, and what its predecessor left. Raises GroupMissing."""
         now_ms = _now_ms()
         me: _Parameters = {"consumer": consumer, "now_ms": now_ms}
         with self._file.reading() as connection:
-            group = self._found_group(connection) | me
+            group = self._joined_group(connection) | me
             seen = connection.execute(_SQL["last_seen"], group).fetchone()
             (last_held,) = connection.execute(_SQL["last_held"], group).fetchone()
         self._inherited.setdefault(consumer, _Inherited(until=last_held))
         if seen is None or now_ms - seen[0] >= _SEEN_EVERY_MS:
             with self._file.transaction() as connection:
-                connection.execute(_SQL["see_consumer"], self._opened_group(connection) | me)
+                connection.execute(_SQL["see_consumer"], self._joined_group(connection) | me)
 
     def _is_work_due(self, consumer: str) -> bool:
         with self._file.reading() as connection:
-            return bool(self._due(connection, self._found_group(connection), consumer, 1))
+            due = self._due(connection, self._joined_group(connection), consumer, 1)
+        return bool(due.positions)
 
     def _hand_out(self, consumer: str, count: int) -> list[Delivery]:
         with self._handing_out:
             with self._file.transaction() as connection:
-                group = self._opened_group(connection)
+                group = self._joined_group(connection)
                 due = self._due(connection, group, consumer, count)
                 change = group | {
                     "consumer": consumer,
                     "now_ms": _now_ms(),
-                    "positions": json.dumps([position for position, _ in due]),
-                    "newest": max((position for position, turn in due if turn == _NEW), default=0),
+                    "positions": json.dumps(due.positions),
+                    "newest": max(due.new, default=0),
                 }
                 for query in ("hand_out", "advance_group", "see_consumer"):
                     connection.execute(_SQL[query], change)
                 rows = connection.execute(_SQL["handed_out"], change).fetchall()
-            left = [position for position, turn in due if turn == _LEFT]
-            # Less than asked for: the predecessor left nothing more.
-            after = left[-1] if len(left) == count else self._inherited[consumer].until
-            self._inherited[consumer] = self._inherited[consumer]._replace(after=after)
-        return self._deliveries(rows)
+            mine = self._inherited[consumer]
+            # New events are handed out once nothing is left by the predecessor.
+            after = mine.until if due.again is None else max(mine.after, due.again)
+            self._inherited[consumer] = mine._replace(after=min(after, mine.until))
+        return self._deliveries(consumer, rows)
 
-    def _due(
-        self, connection: Connection, group: _Parameters, consumer: str, count: int
-    ) -> list[tuple[int, int]]:
-        wanted = {
+    def _due(self, connection: Connection, group: _Parameters, consumer: str, count: int) -> _Due:
+        wanted = group | {
             "consumer": consumer,
             "count": count,
             "now_ms": _now_ms(),
             "claim_idle_ms": self._claim_idle_ms,
+            **self._inherited[consumer]._asdict(),
         }
-        inherited = self._inherited[consumer]._asdict()
-        return connection.execute(_SQL["due"], group | wanted | inherited).fetchall()
+        if again := connection.execute(_SQL["due_again"], wanted).fetchone():
+            return _Due(again[0], [])
+        return _Due(None, [n for (n,) in connection.execute(_SQL["due_new"], wanted)])
 
-    def _deliveries(self, rows: Iterable[Sequence[Any]]) -> list[Delivery]:
+    def _deliveries(self, consumer: str, rows: Iterable[Sequence[Any]]) -> list[Delivery]:
         """Return the rows as deliveries; those that are no events are acknowledged here."""
-        decoded = [(Position(row[0], 0), row[1], _event(row[2:])) for row in rows]
-        if no_events := [position for position, _, event in decoded if event is None]:
+        deliveries, no_events = [], []
+        for number, attempts, failure, is_lost, *fields in rows:
+            entry_id = str(Position(number, 0))
+            delivery = codec.delivery(
+                None if is_lost else _raw(fields),
+                entry_id=entry_id,
+                consumer=consumer,
+                attempt=attempts,
+                failure=_failure_decoder.decode(failure) if failure else None,
+            )
+            if delivery is None:
+                no_events.append(entry_id)
+            else:
+                deliveries.append(delivery)
+        if no_events:
             with self._file.transaction() as connection:
                 self._acknowledge(connection, no_events)
-        return [
-            Delivery(entry_id=str(position), position=position, attempt=attempt, event=event)
-            for position, attempt, event in decoded
-            if event is not None
-        ]
+        return deliveries
 
-    def _acknowledge(self, connection: Connection, positions: Sequence[Position]) -> None:
-        done = {"positions": json.dumps([position.major for position in positions])}
+    def _hold(
+        self, deliveries: Sequence[Delivery], *, idle_ms: int, failure: str | None = None
+    ) -> None:
+        with self._file.transaction() as connection:
+            change = self._found_group(connection) | {
+                "now_ms": _now_ms(),
+                "idle_ms": idle_ms,
+                "failure": failure,
+            }
+            connection.executemany(
+                _SQL["hold"],
+                [change | _at(d.entry_id) | {"consumer": d.consumer} for d in deliveries],
+            )
+
+    def _acknowledge(self, connection: Connection, entry_ids: Sequence[str]) -> None:
+        done = {"positions": json.dumps([_at(entry_id)["position"] for entry_id in entry_ids])}
         group = self._found_group(connection)
         connection.execute(_SQL["acknowledge"], group | done)
         connection.execute(_SQL["delete_acknowledged_by_all"], group | done)
+
+    def _joined_group(self, connection: Connection) -> _Parameters:
+        group = self._found_group(connection)
+        if group["group"] is None:
+            raise GroupMissing(f"the stream {self._stream} has no consumer group {self._group}")
+        return group
 
     def _found_group(self, connection: Connection) -> _Parameters:
         """Return our group's ids, None where nothing has made it yet, as query parameters."""
@@ -259,12 +322,16 @@ class EmbeddedStream:
 
 def _row(event: ProductEvent) -> list[str]:
     fields = event.as_text()
-    return [fields[name] for name in _FIELDS]
+    return [fields[name] for name in ("event_type", "product_id", "timestamp", "data")]
 
 
-def _event(fields: Sequence[bytes | None]) -> ProductEvent | UndecodableEvent | None:
-    present = zip(_FIELDS, fields, strict=True)
-    return codec.decode({name.encode(): value for name, value in present if value is not None})
+def _raw(fields: Sequence[bytes | None]) -> dict[bytes, bytes]:
+    present = zip(codec.FIELDS, fields, strict=True)
+    return {name.encode(): value for name, value in present if value is not None}
+
+
+def _at(entry_id: str) -> dict[str, int]:
+    return {"position": Position.parse(entry_id).major}
 
 
 def _now_ms() -> int:

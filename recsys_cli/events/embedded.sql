@@ -31,21 +31,22 @@ VALUES (?, ?, ?, ?, ?, ?)
 SELECT coalesce(max(position), 0) FROM deliveries
 WHERE consumer_group = :group AND consumer = :consumer
 
--- name: due
--- Turn 1: what the consumer's predecessor left; 2: what anyone has held too long; 3: new events.
-SELECT position, min(turn) FROM (
-    SELECT position, 1 AS turn FROM deliveries
+-- name: due_again
+-- Turn 1: what the consumer's predecessor left; 2: what anyone has held too long.
+SELECT min(position) FROM (
+    SELECT min(position) AS position, 1 AS turn FROM deliveries
     WHERE consumer_group = :group AND consumer = :consumer
       AND position > :after AND position <= :until
     UNION ALL
-    SELECT position, 2 FROM deliveries
-    WHERE consumer_group = :group AND delivered_at_ms <= :now_ms - :claim_idle_ms
-    UNION ALL
-    SELECT * FROM (
-        SELECT position, 3 FROM events
-        WHERE stream = :stream AND position > :last_delivered
-        ORDER BY position LIMIT :count))
-GROUP BY position ORDER BY min(turn), position LIMIT :count
+    SELECT min(position), 2 FROM deliveries
+    WHERE consumer_group = :group AND delivered_at_ms <= :now_ms - :claim_idle_ms)
+WHERE position IS NOT NULL
+GROUP BY turn ORDER BY turn LIMIT 1
+
+-- name: due_new
+SELECT position FROM events
+WHERE stream = :stream AND position > :last_delivered
+ORDER BY position LIMIT :count
 
 -- name: hand_out
 INSERT INTO deliveries (consumer_group, position, consumer, delivered_at_ms, attempts)
@@ -60,13 +61,21 @@ UPDATE consumer_groups SET last_delivered = max(last_delivered, :newest) WHERE i
 
 -- name: handed_out
 -- As bytes, whatever types another program has stored: the codec judges them.
-SELECT position, attempts,
-       CAST(event_type AS BLOB), CAST(product_id AS BLOB),
-       CAST(timestamp AS BLOB), CAST(data AS BLOB)
+SELECT d.position, attempts, failure, e.position IS NULL,
+       CAST(event_type AS BLOB), CAST(product_id AS BLOB), CAST(timestamp AS BLOB),
+       CAST(data AS BLOB), CAST(original_id AS BLOB), CAST(replays AS BLOB)
 FROM json_each(:positions) AS wanted
-JOIN deliveries ON consumer_group = :group AND position = wanted.value
-JOIN events USING (position)
+JOIN deliveries AS d ON consumer_group = :group AND d.position = wanted.value
+LEFT JOIN events AS e ON e.position = d.position
 ORDER BY wanted.key
+
+-- name: hold
+UPDATE deliveries SET delivered_at_ms = :now_ms - :idle_ms, failure = coalesce(:failure, failure)
+WHERE consumer_group = :group AND position = :position AND consumer = :consumer
+
+-- name: is_pending
+SELECT EXISTS (
+    SELECT 1 FROM deliveries WHERE consumer_group = :group AND position = :position)
 
 -- name: acknowledge
 DELETE FROM deliveries
@@ -83,16 +92,20 @@ WHERE stream = :stream AND position IN (SELECT value FROM json_each(:positions))
             SELECT 1 FROM deliveries AS d
             WHERE d.consumer_group = g.id AND d.position = events.position)))
 
--- name: add_dead_letter
-INSERT INTO dead_letters (stream, letter) VALUES (?, ?)
+-- name: forget_consumer
+DELETE FROM consumers
+WHERE consumer_group = :group AND name = :consumer
+  AND NOT EXISTS (
+    SELECT 1 FROM deliveries AS d
+    WHERE d.consumer_group = :group AND d.consumer = :consumer)
 
--- name: dead_letters
-SELECT letter FROM dead_letters WHERE stream = :stream ORDER BY id DESC LIMIT :count
+-- name: add_dead_letter
+INSERT INTO dead_letters (stream, letter) VALUES (:stream, :letter)
 
 -- name: backlog
 SELECT position,
-       CAST(event_type AS BLOB), CAST(product_id AS BLOB),
-       CAST(timestamp AS BLOB), CAST(data AS BLOB)
+       CAST(event_type AS BLOB), CAST(product_id AS BLOB), CAST(timestamp AS BLOB),
+       CAST(data AS BLOB), CAST(original_id AS BLOB), CAST(replays AS BLOB)
 FROM events
 WHERE stream = :stream AND position > :after AND position <= :until
   AND (position > :last_delivered OR EXISTS (
@@ -118,6 +131,13 @@ FROM deliveries WHERE consumer_group = :group
 
 -- name: count_dead_letters
 SELECT count(*) FROM dead_letters WHERE stream = :stream
+
+-- name: groups
+SELECT g.name,
+       (SELECT count(*) FROM events WHERE stream = :stream AND position > g.last_delivered),
+       (SELECT count(*) FROM deliveries WHERE consumer_group = g.id),
+       (SELECT max(0, :now_ms - max(last_seen_ms)) FROM consumers WHERE consumer_group = g.id)
+FROM consumer_groups AS g WHERE g.stream = :stream ORDER BY g.name
 
 -- name: consumers
 SELECT name, max(0, :now_ms - last_seen_ms), (

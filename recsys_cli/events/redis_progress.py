@@ -13,6 +13,7 @@ from recsys_cli.connections.redis import (
 from recsys_cli.domain import (
     BEGINNING,
     ConsumerStatus,
+    GroupStatus,
     PendingEvent,
     Position,
     ProductEvent,
@@ -39,21 +40,29 @@ class GroupProgress:
 
     def status(self) -> StreamStatus:
         length = self._connection.call("XLEN", self._stream)
-        facts = self._facts()
+        last = pairs(self._ask("XINFO", "STREAM", self._stream)).get(b"last-generated-id", b"0-0")
+        groups = list(map(pairs, self._ask("XINFO", "GROUPS", self._stream)))
+        facts = next((g for g in groups if g[b"name"] == self._group.encode()), None)
+        consumers = {_text(g[b"name"]): self._consumers(g[b"name"]) for g in groups}
         oldest = self._pending_rows("-", 1)
         return StreamStatus(
             stream=self._stream,
             group=self._group,
             length=length,
+            last_entry_id=_text(last),
             lag=length if facts is None else self._lag(facts),
             pending=0 if facts is None else facts[b"pending"],
             oldest_pending_ms=oldest[0][2] if oldest else None,
             dead_letters=self._connection.call("XLEN", redis_letters.key(self._stream)),
-            consumers=[
-                ConsumerStatus(
-                    name=_text(row[b"name"]), pending=row[b"pending"], idle_ms=row[b"idle"]
+            consumers=consumers.get(self._group, []),
+            groups=[
+                GroupStatus(
+                    name=(name := _text(g[b"name"])),
+                    lag=self._lag(g),
+                    pending=g[b"pending"],
+                    idle_ms=min((c.idle_ms or 0 for c in consumers[name]), default=None),
                 )
-                for row in map(pairs, self._ask("XINFO", "CONSUMERS", self._stream, self._group))
+                for g in groups
             ],
         )
 
@@ -86,6 +95,13 @@ class GroupProgress:
                 first_needed.append(_position(summary[1]))
         if first_needed:
             self._connection.call("XTRIM", self._stream, "MINID", str(min(first_needed)))
+
+    def _consumers(self, group: bytes) -> list[ConsumerStatus]:
+        rows = map(pairs, self._ask("XINFO", "CONSUMERS", self._stream, group))
+        return [
+            ConsumerStatus(name=_text(row[b"name"]), pending=row[b"pending"], idle_ms=row[b"idle"])
+            for row in rows
+        ]
 
     def _facts(self) -> dict[bytes, Reply] | None:
         for facts in map(pairs, self._ask("XINFO", "GROUPS", self._stream)):
@@ -129,7 +145,7 @@ class GroupProgress:
         )
         return {found[0][0]: pairs(found[0][1]) for found in replies if found}
 
-    def _ask(self, *command: str | int) -> list[Reply]:
+    def _ask(self, *command: str | bytes | int) -> list[Reply]:
         """Return the rows of the reply, none where the group or the stream is missing."""
         try:
             rows: list[Reply] = self._connection.call(*command)
@@ -150,7 +166,7 @@ def _events(entries: Iterable[tuple[bytes, Body]]) -> Iterator[tuple[Position, P
     for entry_id, raw in entries:
         event = codec.decode(raw)
         if isinstance(event, ProductEvent):
-            yield _position(entry_id), event
+            yield codec.place(raw, entry_id.decode()), event
 
 
 def _pending_event(row: Sequence[Reply], raw: Body) -> PendingEvent:

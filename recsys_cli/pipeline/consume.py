@@ -1,14 +1,13 @@
 """Events -> catalog -> embeddings -> vector store -> acknowledged, a batch at a time.
 
 One read, one merge, one embedding call, one write, one acknowledgement per batch. An event is
-acknowledged only after its effect is stored. A batch that fails as a whole is tried again event by
-event, so that a bad event keeps no good one waiting; what fails alone stays pending, is delivered
-again after the claim time, and becomes a dead letter after ``max_deliveries``.
+acknowledged only after its effect is stored. A batch that fails is halved until the event that
+fails is alone, so that a bad event keeps no good one waiting; see ``failures.py`` for what becomes
+of it. A backend that is away is waited for, with the batch in hand.
 """
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,23 +17,42 @@ from recsys_cli.domain import (
     DeadLetter,
     Delivery,
     IndexSpec,
+    LostEvent,
+    Position,
     ProductEvent,
-    UndecodableEvent,
-    utc_now,
+    StreamStatus,
 )
-from recsys_cli.errors import BackendRefused, BackendUnavailable, IndexMismatch
+from recsys_cli.errors import (
+    BackendUnavailable,
+    GroupMissing,
+    IndexMismatch,
+    InvalidData,
+    InvalidEvent,
+    InvalidProduct,
+    RecsysError,
+)
 from recsys_cli.merge import states_of
+from recsys_cli.pipeline import failures
+from recsys_cli.pipeline.claims import ClaimKeeper
 from recsys_cli.pipeline.embed import EmbedCounts, embed_states
-from recsys_cli.pipeline.model import shared_model
-from recsys_cli.ports import Catalog, EmbeddingModel, EventProcessor, ModelFactory, VectorStore
+from recsys_cli.pipeline.model import SharedModel
+from recsys_cli.pipeline.outage import Outage
+from recsys_cli.ports import Catalog, EventProcessor, ModelFactory, VectorStore
 
-LONGEST_BACKOFF_S = 30.0
 LONGEST_WAIT_MS = 500
+THE_EVENTS_FAULT = (InvalidData, InvalidEvent, InvalidProduct)
+"""Of our own errors; the others would meet every event. Any foreign exception may be its fault."""
+
+DRAIN_PATIENCE_S = 120.0
+"""A drain ends, cron starts the next; only a consumer that stays waits for ever."""
 
 
 @dataclass(frozen=True)
 class ConsumeOptions:
-    """``drain``: stop when nothing is left. ``max_events``: stop after so many, None for never."""
+    """``drain``: stop when nothing is left. ``max_events``: stop after so many, None for never.
+
+    ``claim_idle_ms`` is the stream's: a batch that takes longer is claimed anew.
+    """
 
     consumer: str
     batch_size: int = 10
@@ -42,12 +60,17 @@ class ConsumeOptions:
     drain: bool = False
     max_events: int | None = None
     max_deliveries: int = 5
+    claim_idle_ms: int = 60_000
     status_interval_s: float = 5.0
 
 
 @dataclass
 class ConsumeReport:
-    """What a consumer has done since ``started``. ``failed`` events are left for another try."""
+    """What a consumer has done since ``started``.
+
+    ``failed`` counts failures: of events that are left for another try. ``lost`` events were gone
+    from the stream before anybody could store them.
+    """
 
     processed: int = 0
     embedded: int = 0
@@ -56,6 +79,7 @@ class ConsumeReport:
     wordless: int = 0
     failed: int = 0
     dead: int = 0
+    lost: int = 0
     lag: int | None = None
     pending: int = 0
     started: float = field(default_factory=time.monotonic)
@@ -94,10 +118,14 @@ class Consumer:
         self._events = events
         self._catalog = catalog
         self._vectors = vectors
-        self._models = models
+        self._model = SharedModel(events, catalog, models)
+        self._dimension = models.dimension
         self._options = options
         self._notify = notify
-        self._model: EmbeddingModel | None = None
+        self._in_hand: dict[str, Delivery] = {}
+        self._claims = ClaimKeeper(events, options.claim_idle_ms)
+        self._last_seen: StreamStatus | None = None
+        self._is_adrift = False
         self.report = ConsumeReport()
 
     def run(
@@ -105,34 +133,51 @@ class Consumer:
     ) -> ConsumeReport:
         """Consume until ``stop`` is set or the options say so; finish the batch in hand first.
 
-        A backend that goes away is waited for. One that does not answer at the start raises
-        BackendUnavailable, and one that refuses raises BackendRefused.
+        A backend that goes away is waited for; a drain gives up after two minutes. One that does
+        not answer at the start raises BackendUnavailable, one that refuses BackendRefused.
         """
+        self._events.create_group()
         self._ensure_index()
-        backoff = _Backoff(stop, self._notify)
-        in_hand: list[Delivery] = []
+        patience_s = DRAIN_PATIENCE_S if self._options.drain else None
+        outage = Outage(stop, self._notify, patience_s=patience_s)
         next_status = time.monotonic() + self._options.status_interval_s
-        while not stop.is_set() and (in_hand or self._wanted() > 0):
-            try:
-                # After an outage the batch in hand is still ours: nobody else may claim it yet.
-                in_hand = in_hand or self._receive(stop)
-                if not in_hand and self._options.drain:
-                    break
-                self._process(in_hand)
-                in_hand = []
-                if time.monotonic() >= next_status:
-                    next_status = time.monotonic() + self._options.status_interval_s
-                    self._ensure_index()
-                    on_status(self._with_lag())
-                backoff.reset()
-            except BackendUnavailable as error:
-                backoff.wait(error)
-        return self._with_lag()
+        with self._claims.running():
+            while not stop.is_set() and (self._in_hand or self._wanted() > 0):
+                try:
+                    if self._is_adrift:
+                        self._begin_anew()
+                    elif outage.is_on:
+                        self._look_round()
+                    if not self._consume_batch(stop):
+                        break
+                    if time.monotonic() >= next_status:
+                        next_status = time.monotonic() + self._options.status_interval_s
+                        self._look_round()
+                        on_status(self.report)
+                    outage.end()
+                except GroupMissing:
+                    self._is_adrift = True
+                except BackendUnavailable as error:
+                    outage.wait(error)
+        if not outage.is_on:
+            self._leave()
+        return self.report
 
     def _wanted(self) -> int:
         if self._options.max_events is None:
             return self._options.batch_size
         return min(self._options.batch_size, self._options.max_events - self.report.processed)
+
+    def _consume_batch(self, stop: Flag) -> bool:
+        """Take a batch and process it; return False where a drain is at its end."""
+        # After an outage the batch in hand is still ours: it is renewed while we wait.
+        if not self._in_hand:
+            self._in_hand = {d.entry_id: d for d in self._receive(stop)}
+        self._claims.hold(list(self._in_hand.values()))
+        is_empty = not self._in_hand
+        self._process(list(self._in_hand.values()))
+        self._claims.hold(())
+        return not (is_empty and self._options.drain)
 
     def _receive(self, stop: Flag) -> list[Delivery]:
         """Wait for deliveries in short waits, so that ``stop`` is heeded soon."""
@@ -145,99 +190,142 @@ class Consumer:
                 return deliveries
 
     def _process(self, deliveries: Sequence[Delivery]) -> None:
-        hopeless = [letter for d in deliveries if (letter := self._dead_letter(d))]
-        if hopeless:
-            self._events.bury(hopeless)
-            self._count_dead(hopeless)
-        buried = {letter.entry_id for letter in hopeless}
-        good = [d for d in deliveries if d.entry_id not in buried]
-        if not good:
+        lost = [d for d in deliveries if isinstance(d.event, LostEvent)]
+        dead = [
+            letter
+            for d in deliveries
+            if (letter := failures.hopeless(d, self._options.max_deliveries))
+        ]
+        self._write_off(lost)
+        self._bury(dead)
+        left = [d for d in deliveries if d.entry_id in self._in_hand]
+        for delivery in left:
+            # On record before the next try: it may kill this process too.
+            known = failures.known_failure(delivery)
+            if known and known != delivery.failure:
+                self._events.postpone(delivery, known, self._options.claim_idle_ms)
+        self._apply_or_halve(left)
+
+    def _apply_or_halve(self, deliveries: Sequence[Delivery]) -> None:
+        if not deliveries:
             return
         try:
-            self._apply(good)
-        except (BackendUnavailable, BackendRefused):
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever one event does, the others go on
-            if len(good) == 1:
-                self._failed(good[0], error)
+            self._apply(deliveries)
+        except Exception as error:
+            if isinstance(error, RecsysError) and not isinstance(error, THE_EVENTS_FAULT):
+                raise
+            if len(deliveries) == 1:
+                self._failed(deliveries[0], error)
                 return
-            for delivery in good:
-                self._process([delivery])
+            middle = len(deliveries) // 2
+            self._apply_or_halve(deliveries[:middle])
+            self._apply_or_halve(deliveries[middle:])
 
     def _apply(self, deliveries: Sequence[Delivery]) -> None:
         events = [(d.position, d.event) for d in deliveries if isinstance(d.event, ProductEvent)]
-        if self._model is None:
-            self._model = shared_model(self._events, self._catalog, self._models)
+        model = self._model.current()
         states = self._catalog.merge(states_of(events))
-        self.report.add(embed_states(states, self._catalog, self._vectors, self._model))
+        self.report.add(embed_states(states, self._catalog, self._vectors, model))
         self._events.acknowledge(deliveries)
-        self.report.processed += len(deliveries)
+        self._done([d.entry_id for d in deliveries])
 
-    def _dead_letter(self, delivery: Delivery) -> DeadLetter | None:
-        """Return the letter for an event that no further try can help, else None."""
-        event, now = delivery.event, utc_now()
-        if isinstance(event, UndecodableEvent):
-            cause, error, raw = "undecodable", event.reason, event.raw
-        elif delivery.attempt > self._options.max_deliveries:
-            tries = delivery.attempt - 1
-            cause, error = "max-deliveries", f"given up after {tries} deliveries without success"
-            raw = event.as_text()
-        else:
-            return None
-        return DeadLetter(
-            entry_id=delivery.entry_id,
-            raw=raw,
-            cause=cause,
-            error=error,
-            attempts=delivery.attempt,
-            first_failed_at=now,
-            last_failed_at=now,
+    def _done(self, entry_ids: Sequence[str]) -> None:
+        self.report.processed += len(entry_ids)
+        for entry_id in entry_ids:
+            del self._in_hand[entry_id]
+
+    def _write_off(self, lost: Sequence[Delivery]) -> None:
+        if not lost:
+            return
+        self._events.acknowledge(lost)
+        self._done([d.entry_id for d in lost])
+        self.report.lost += len(lost)
+        self._notify(
+            f"lost {len(lost)} events: taken off the stream before they were stored, the first "
+            f"{lost[0].entry_id}; import the feeds again with --republish"
         )
 
-    def _count_dead(self, letters: Sequence[DeadLetter]) -> None:
+    def _bury(self, letters: Sequence[DeadLetter]) -> None:
+        if not letters:
+            return
+        self._events.bury(letters)
+        self._done([letter.entry_id for letter in letters])
         self.report.dead += len(letters)
-        self.report.processed += len(letters)
         for letter in letters:
-            self._notify(f"event {letter.entry_id} is now a dead letter: {letter.error}")
+            again = f" again, after {letter.replays} replays" if letter.replays else ""
+            self._notify(
+                f"event {letter.entry_id} is a dead letter{again} ({letter.cause}): {letter.error}"
+            )
 
     def _failed(self, delivery: Delivery, error: Exception) -> None:
+        said = f"{type(error).__name__}: {error}"
+        failure = failures.failure(delivery, said)
+        if delivery.attempt >= self._options.max_deliveries:
+            self._bury([failures.letter(delivery, failures.FAILING, failure)])
+            return
+        delay_ms = failures.retry_after_ms(delivery.attempt, self._options.claim_idle_ms)
+        self._events.postpone(delivery, failure, delay_ms)
+        del self._in_hand[delivery.entry_id]
         self.report.failed += 1
         self._notify(
-            f"event {delivery.entry_id} failed on attempt {delivery.attempt} and will be tried "
-            f"again: {type(error).__name__}: {error}"
+            f"event {delivery.entry_id} failed on attempt {delivery.attempt} of "
+            f"{self._options.max_deliveries} and is tried again in {delay_ms / 1000:.1f} s: {said}"
         )
+
+    def _look_round(self) -> None:
+        """See how things stand, and mend what is missing."""
+        self._ensure_index()
+        status = self._events.status()
+        self._tell_if_stream_went_back(status)
+        self._last_seen = status
+        self.report.lag, self.report.pending = status.lag, status.pending
+        gone = [
+            c.name
+            for c in status.consumers
+            if not c.pending and (c.idle_ms or 0) >= self._options.claim_idle_ms
+        ]
+        if gone:
+            self._events.forget_consumers(gone)
+
+    def _leave(self) -> None:
+        """Take the name off the group, which must not fill up with the names of the dead."""
+        try:
+            self._look_round()
+            self._events.forget_consumers([self._options.consumer])
+        except BackendUnavailable:
+            self.report.lag = None
+
+    def _begin_anew(self) -> None:
+        """Go on after the stream, or the group on it, has vanished under a running consumer."""
+        self._events.create_group()
+        self._ensure_index()
+        self._is_adrift = False
+        last, self._last_seen = self._last_seen, None
+        waiting = (
+            "" if last is None else f"; {last.pending + (last.lag or 0):,} events were waiting"
+        )
+        self._notify(
+            "the stream's consumer group was gone (flushed, deleted, or restarted without its data)"
+            f" and is made again{waiting} when last seen; what the backend had not kept is lost:"
+            " import the feeds again"
+        )
+
+    def _tell_if_stream_went_back(self, status: StreamStatus) -> None:
+        before = self._last_seen
+        if before and Position.parse(status.last_entry_id) < Position.parse(before.last_entry_id):
+            self._notify(
+                f"the stream has gone back from {before.last_entry_id} to {status.last_entry_id}: "
+                "the backend was restarted from older data, and what came in between is lost; "
+                "import the feeds again"
+            )
 
     def _ensure_index(self) -> None:
         info = self._vectors.info()
-        dimension = self._models.dimension
         if info is None:
-            self._vectors.create_index(IndexSpec(dimension=dimension))
-        elif info.dimension != dimension:
+            self._vectors.create_index(IndexSpec(dimension=self._dimension))
+        elif info.dimension != self._dimension:
             raise IndexMismatch(
-                f"the index {info.name} has {info.dimension} dimensions, the model {dimension}",
+                f"the index {info.name} has {info.dimension} dimensions, the model "
+                f"{self._dimension}",
                 hint="recsys index drop, or set VECTOR_DIMENSION",
             )
-
-    def _with_lag(self) -> ConsumeReport:
-        status = self._events.status()
-        self.report.lag, self.report.pending = status.lag, status.pending
-        return self.report
-
-
-class _Backoff:
-    """Waits for a backend: twice as long each time, with jitter, and never deaf to ``stop``."""
-
-    def __init__(self, stop: Flag, notify: Callable[[str], None]) -> None:
-        self._stop = stop
-        self._notify = notify
-        self._delay_s = 0.0
-
-    def reset(self) -> None:
-        if self._delay_s:
-            self._notify("the backend answers again")
-        self._delay_s = 0.0
-
-    def wait(self, error: BackendUnavailable) -> None:
-        self._delay_s = min(LONGEST_BACKOFF_S, max(0.5, self._delay_s * 2))
-        self._notify(f"{error}; trying again in about {self._delay_s:g} s")
-        self._stop.wait(self._delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter

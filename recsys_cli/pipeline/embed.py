@@ -18,7 +18,7 @@ from recsys_cli.domain import (
     StoredEmbedding,
     utc_now,
 )
-from recsys_cli.merge import NOTHING, ProductState
+from recsys_cli.merge import ProductState
 from recsys_cli.ports import Catalog, Embedding, EmbeddingModel, VectorStore
 
 
@@ -43,11 +43,10 @@ def embed_states(
     while states:
         _store(states, vectors, model, counts)
         newest = catalog.get(list(states))
-        states = {
-            product_id: newest.get(product_id, NOTHING)
-            for product_id, state in states.items()
-            if newest.get(product_id, NOTHING) != state
-        }
+        if flushed := {i: state for i, state in states.items() if i not in newest}:
+            # What we hold is all that is left of them.
+            newest |= catalog.merge(flushed)
+        states = {i: newest[i] for i, state in states.items() if newest[i] != state}
     return counts
 
 

@@ -10,21 +10,32 @@ from recsys_cli.ports import Catalog, EmbeddingModel, EventProcessor, ModelFacto
 CHUNK = 1000
 
 
-def shared_model(events: EventProcessor, catalog: Catalog, models: ModelFactory) -> EmbeddingModel:
-    """Return the model in use. Where there is none, fit one on everything published so far.
+class SharedModel:
+    """The model in use, read again only when the catalog has another one."""
 
-    Consumers that start at the same moment may each fit one; the catalog takes the first, and
-    everyone goes on with that.
-    """
-    artifact = catalog.active_model()
-    if artifact is None:
-        _merge_backlog(events, catalog)
-        artifact = catalog.offer_model(models.fit(catalog.products()).to_bytes())
-    return models.load(artifact)
+    def __init__(self, events: EventProcessor, catalog: Catalog, models: ModelFactory) -> None:
+        self._events = events
+        self._catalog = catalog
+        self._models = models
+        self._checksum: bytes | None = None
+        self._model: EmbeddingModel | None = None
 
+    def current(self) -> EmbeddingModel:
+        """Return the model in use. Where there is none, fit one on everything published so far.
 
-def _merge_backlog(events: EventProcessor, catalog: Catalog) -> None:
-    """Merge what waits in the stream into the catalog; its delivery will then change nothing."""
-    backlog = events.backlog()
-    while chunk := list(islice(backlog, CHUNK)):
-        catalog.merge(states_of(chunk))
+        Consumers that start at the same moment may each fit one; the catalog takes the first, and
+        everyone goes on with that.
+        """
+        checksum = self._catalog.model_checksum()
+        if self._model is None or checksum is None or checksum != self._checksum:
+            artifact = self._catalog.active_model() or self._fitted()
+            self._model = self._models.load(artifact)
+            self._checksum = artifact[-32:]
+        return self._model
+
+    def _fitted(self) -> bytes:
+        backlog = self._events.backlog()
+        # What waits in the stream counts as well; its delivery will then change nothing.
+        while chunk := list(islice(backlog, CHUNK)):
+            self._catalog.merge(states_of(chunk))
+        return self._catalog.offer_model(self._models.fit(self._catalog.products()).to_bytes())

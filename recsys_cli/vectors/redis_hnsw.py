@@ -71,11 +71,11 @@ class RedisHnsw:
 
     def write(self, embeddings: Sequence[Embedding]) -> None:
         self._connection.run(
-            _write, [(PREFIX + e.product_id, self._arguments(e)) for e in embeddings]
+            _write, [((PREFIX + e.product_id,), self._arguments(e)) for e in embeddings]
         )
 
     def remove(self, positions: Mapping[str, Position]) -> None:
-        self._connection.run(_remove, [(PREFIX + i, (str(at),)) for i, at in positions.items()])
+        self._connection.run(_remove, [((PREFIX + i,), (str(at),)) for i, at in positions.items()])
 
     def get(self, product_ids: Sequence[str]) -> dict[str, Vector]:
         return {

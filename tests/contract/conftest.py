@@ -8,7 +8,7 @@ from typing import Protocol
 
 import pytest
 
-from recsys_cli.ports import Catalog, EventProcessor, VectorStore
+from recsys_cli.ports import Catalog, DeadLetters, EventProcessor, VectorStore
 from tests.servers import RedisServer
 
 
@@ -18,6 +18,8 @@ class Backend(Protocol):
     def events(
         self, *, group: str = "product-processors", claim_idle_ms: int = 60_000
     ) -> EventProcessor: ...
+
+    def dead_letters(self) -> DeadLetters: ...
 
     def catalog(self) -> Catalog: ...
 
@@ -40,6 +42,12 @@ class EmbeddedBackend:
             group=group,
             claim_idle_ms=claim_idle_ms,
         )
+
+    def dead_letters(self) -> DeadLetters:
+        from recsys_cli.connections.sqlite import EmbeddedFile
+        from recsys_cli.events.embedded_letters import EmbeddedDeadLetters
+
+        return EmbeddedDeadLetters(EmbeddedFile(self._path), stream="product:updates")
 
     def catalog(self) -> Catalog:
         from recsys_cli.catalogs.embedded import EmbeddedCatalog
@@ -72,6 +80,12 @@ class RedisBackend:
             group=group,
             claim_idle_ms=claim_idle_ms,
         )
+
+    def dead_letters(self) -> DeadLetters:
+        from recsys_cli.connections.redis import RedisConnection
+        from recsys_cli.events.redis_letters import RedisDeadLetters
+
+        return RedisDeadLetters(RedisConnection(self._url), stream="product:updates")
 
     def catalog(self) -> Catalog:
         from recsys_cli.catalogs.redis import RedisCatalog

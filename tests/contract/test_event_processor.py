@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 
-from recsys_cli.domain import DeadLetter, Delivery, EventType, ProductEvent, utc_now
-from recsys_cli.ports import EventProcessor
+from recsys_cli.domain import DeadLetter, Delivery, EventType, Failure, ProductEvent, utc_now
+from recsys_cli.errors import GroupMissing
+from recsys_cli.ports import DeadLetters, EventProcessor
 from tests.contract.conftest import Backend
 from tests.servers import wait_until
 
@@ -24,9 +26,17 @@ def opened(backend: Backend, closing: Callable[[object], None]) -> Open:
     def open_(*, group: str = "product-processors", claim_idle_ms: int = 60_000) -> EventProcessor:
         processor = backend.events(group=group, claim_idle_ms=claim_idle_ms)
         closing(processor)
+        processor.create_group()
         return processor
 
     return open_
+
+
+@pytest.fixture
+def dead(backend: Backend, closing: Callable[[object], None]) -> DeadLetters:
+    letters = backend.dead_letters()
+    closing(letters)
+    return letters
 
 
 def created(product_id: str, **fields: str) -> ProductEvent:
@@ -100,17 +110,18 @@ def test_while_held_an_event_is_with_one_consumer_only(opened: Open) -> None:
     assert one.receive("one", 10, 0) == []
 
 
-def test_unacked_event_returns_to_its_consumer_when_that_starts_again(opened: Open) -> None:
+def test_unacked_events_return_one_by_one_when_their_consumer_starts_again(opened: Open) -> None:
     first = opened()
-    first.publish(some(3))
-    done, *_ = first.receive("c", 2, 0)
+    first.publish(some(4))
+    done, *_ = first.receive("c", 3, 0)
     first.acknowledge([done])
     first.close()
 
-    again = opened().receive("c", 10, 0)
+    second = opened()
+    again = [second.receive("c", 10, 0) for _ in range(3)]
 
-    assert ids(again) == ["p1", "p2"], "what was left first, then what is new"
-    assert [delivery.attempt for delivery in again] == [2, 1]
+    assert [ids(batch) for batch in again] == [["p1"], ["p2"], ["p3"]], "what was left, then new"
+    assert [batch[0].attempt for batch in again] == [2, 2, 1]
 
 
 def test_events_of_a_dead_consumer_are_taken_over_after_the_claim_time(opened: Open) -> None:
@@ -120,10 +131,22 @@ def test_events_of_a_dead_consumer_are_taken_over_after_the_claim_time(opened: O
     assert alive.receive("alive", 10, 0) == []
 
     # One call that waits is enough: claiming goes on while it does.
-    taken = alive.receive("alive", 10, 10_000)
+    taken = [alive.receive("alive", 10, 10_000) for _ in range(2)]
 
-    assert ids(taken) == ["p0", "p1"]
-    assert {delivery.attempt for delivery in taken} == {2}
+    assert [ids(batch) for batch in taken] == [["p0"], ["p1"]]
+    assert [(d.attempt, d.consumer) for batch in taken for d in batch] == [(2, "alive")] * 2
+
+
+def test_only_the_event_that_is_handed_out_again_counts_an_attempt(opened: Open) -> None:
+    opened().publish(some(3))
+    opened().receive("c", 3, 0)
+    for attempt in (2, 3, 4):
+        (again,) = opened().receive("c", 3, 0)
+        assert (ids([again]), again.attempt) == (["p0"], attempt), "it kills its consumer each time"
+    last = opened()
+    last.acknowledge(last.receive("c", 3, 0))
+    (spared,) = last.receive("c", 3, 0)
+    assert (ids([spared]), spared.attempt) == (["p1"], 2)
 
 
 def test_attempts_count_every_consumer_that_died(opened: Open) -> None:
@@ -176,31 +199,187 @@ def test_an_event_stays_for_the_groups_that_need_it(opened: Open) -> None:
     one.acknowledge(one.receive("c", 2, 0))
 
     assert one.status().length == 2
-    assert ids(opened(group="other").receive("c", 10, 0)) == ["p0", "p1"]
+    late = opened(group="other")
+    assert ids(late.receive("c", 10, 0) + late.receive("c", 10, 0)) == ["p0", "p1"]
 
 
-def letter(delivery: Delivery, number: int = 0) -> DeadLetter:
-    now = utc_now()
+def failure(attempt: int, error: str = "oh") -> Failure:
+    return Failure(attempt=attempt, error=error, first_failed_at="first", last_failed_at="last")
+
+
+def test_a_postponed_event_comes_again_with_its_failure_and_blocks_nobody(opened: Open) -> None:
+    events = opened(claim_idle_ms=60_000)
+    events.publish(some(2))
+    (bad, *_) = events.receive("c", 1, 0)
+    start = time.monotonic()
+    events.postpone(bad, failure(1), 300)
+
+    assert ids(events.receive("c", 5, 0)) == ["p1"], "the others go on"
+    (again,) = opened().receive("other", 5, 20_000)
+
+    assert 0.25 < time.monotonic() - start < 10, "long before the claim time"
+    assert (ids([again]), again.attempt, again.failure) == (["p0"], 2, failure(1))
+
+
+def test_the_longest_delay_is_the_claim_time(opened: Open) -> None:
+    events = opened(claim_idle_ms=200)
+    events.publish(some(1))
+    events.postpone(events.receive("c", 1, 0)[0], failure(1), 3_600_000)
+    assert len(events.receive("c", 1, 10_000)) == 1
+
+
+def test_what_is_no_longer_held_cannot_be_postponed_or_renewed(opened: Open) -> None:
+    slow, fast = opened(claim_idle_ms=100), opened(claim_idle_ms=100)
+    slow.publish(some(1))
+    held = slow.receive("slow", 1, 0)
+    (taken,) = fast.receive("fast", 1, 10_000)
+    slow.postpone(held[0], failure(1), 50)
+    slow.renew(held)
+    assert [p.consumer for p in fast.pending(10)] == ["fast"]
+    fast.acknowledge([taken])
+    slow.postpone(held[0], failure(1), 50)
+    slow.renew(held)
+    assert fast.pending(10) == []
+
+
+def test_a_renewed_event_stays_with_its_consumer(opened: Open) -> None:
+    busy, idle = opened(claim_idle_ms=400), opened(claim_idle_ms=400)
+    busy.publish(some(2))
+    held = busy.receive("busy", 2, 0)
+    for _ in range(8):
+        assert idle.receive("idle", 10, 100) == []
+        busy.renew(held)
+    assert [(p.consumer, p.deliveries) for p in busy.pending(10)] == [("busy", 1)] * 2
+    assert len(idle.receive("idle", 10, 10_000)) == 1, "until it no longer is"
+
+
+def test_creating_the_group_again_changes_nothing(backend: Backend, opened: Open) -> None:
+    fresh = backend.events()
+    assert fresh.create_group()
+    events = opened()
+    assert not events.create_group()
+    events.publish(some(1))
+    assert len(events.receive("c", 1, 0)) == 1
+    assert not events.create_group()
+    assert events.status().pending == 1
+    fresh.close()
+
+
+def test_without_its_group_nothing_is_received(
+    backend: Backend, closing: Callable[[object], None]
+) -> None:
+    events = backend.events()
+    closing(events)
+    with pytest.raises(GroupMissing, match="product-processors"):
+        events.receive("c", 1, 0)
+    assert events.status().consumers == []
+    assert events.forget_consumers(["c"]) == []
+
+
+def test_only_consumers_that_hold_nothing_are_forgotten(opened: Open) -> None:
+    events = opened()
+    events.publish(some(1))
+    held = events.receive("busy", 1, 0)
+    events.receive("idle", 1, 0)
+    assert events.forget_consumers(["busy", "idle", "unknown"]) == ["idle"]
+    assert [c.name for c in events.status().consumers] == ["busy"]
+    assert events.receive("idle", 1, 0) == [], "asking again is fine"
+    events.acknowledge(held)
+    assert events.forget_consumers(["busy"]) == ["busy"]
+
+
+def letter(delivery: Delivery, number: int = 0, **changes: str) -> DeadLetter:
     return DeadLetter(
         entry_id=delivery.entry_id,
-        raw={"product_id": f"p{number}", "data": "{}", "odd 🧸": "\n"},
+        raw={**delivery.raw, **changes},
         cause="test",
         error=f"error {number}",
         attempts=3,
-        first_failed_at=now,
-        last_failed_at=now,
+        first_failed_at=utc_now(),
+        last_failed_at=utc_now(),
     )
 
 
-def test_buried_events_are_kept_and_acknowledged(opened: Open) -> None:
+def buried(events: EventProcessor, count: int, **changes: str) -> list[DeadLetter]:
+    deliveries = events.receive("c", count, 0)
+    letters = [letter(d, number, **changes) for number, d in enumerate(deliveries)]
+    events.bury(letters)
+    return letters
+
+
+def without_ids(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+    return [msgspec.structs.replace(letter, id="") for letter in letters]
+
+
+def test_buried_events_are_kept_and_acknowledged(opened: Open, dead: DeadLetters) -> None:
+    events = opened()
+    events.publish([*some(2), created("\n 🧸")])
+    letters = buried(events, 3, **{"odd 🧸": "\n"})
+    assert without_ids(dead.letters()) == letters
+    assert without_ids(dead.letters(newest_first=True)) == letters[::-1]
+    status = events.status()
+    assert (status.pending, status.dead_letters, status.length) == (0, 3, 0)
+
+
+def test_burying_twice_keeps_one(opened: Open, dead: DeadLetters) -> None:
+    events = opened()
+    events.publish(some(1))
+    letters = buried(events, 1)
+    events.bury(letters)
+    assert without_ids(dead.letters()) == letters
+
+
+def test_many_letters_come_page_by_page(opened: Open, dead: DeadLetters) -> None:
+    events = opened()
+    events.publish(some(1200))
+    letters = buried(events, 1200)
+    assert without_ids(dead.letters()) == letters
+    assert without_ids(dead.letters(newest_first=True)) == letters[::-1]
+
+
+def test_a_letter_is_found_by_its_id(opened: Open, dead: DeadLetters) -> None:
+    assert list(dead.letters()) == []
+    events = opened()
+    events.publish(some(2))
+    buried(events, 2)
+    one, two = dead.letters()
+    assert (dead.find(one.id), dead.find(two.id)) == (one, two)
+    for unknown in ("", "0-0", "99", "9999999999999-0", "no id", "*", "-", "١"):
+        assert dead.find(unknown) is None
+
+
+def test_a_replayed_event_counts_where_it_first_stood(opened: Open, dead: DeadLetters) -> None:
+    events = opened()
+    (position, _) = events.publish([created("a", color="red"), created("b")])
+    original, _ = events.receive("c", 2, 0)
+    events.bury([letter(original)])
+
+    (kept,) = dead.letters()
+    assert dead.replay(kept)
+    assert not dead.replay(kept), "it is not there any longer"
+
+    assert list(dead.letters()) == []
+    (again,) = events.receive("c", 10, 0)
+    assert (again.event, again.position, again.replays) == (original.event, position, 1)
+    assert (again.attempt, again.entry_id != original.entry_id) == (1, True)
+    events.bury([letter(again)])
+    (twice,) = dead.letters()
+    assert twice.replays == 1
+    dead.replay(twice)
+    (third,) = events.receive("c", 10, 0)
+    assert (third.event, third.position, third.replays) == (original.event, position, 2)
+    assert [p for p, _ in events.backlog()][-1] == position
+
+
+def test_purged_letters_are_gone_for_good(opened: Open, dead: DeadLetters) -> None:
     events = opened()
     events.publish(some(3))
-    letters = [letter(d, number) for number, d in enumerate(events.receive("c", 3, 0))]
-    events.bury(letters)
-    assert events.dead_letters(10) == letters
-    assert events.dead_letters(2) == letters[1:], "the newest, oldest first"
-    status = events.status()
-    assert (status.pending, status.dead_letters) == (0, 3)
+    buried(events, 3)
+    one, two, three = dead.letters()
+    assert dead.purge([one.id, three.id, one.id, "12345678901"]) == 2
+    assert list(dead.letters()) == [two]
+    assert not dead.replay(one)
+    assert events.status().lag == 0
 
 
 def test_the_backlog_is_what_is_not_acknowledged_and_stays_so(opened: Open) -> None:
@@ -230,6 +409,25 @@ def test_status_tells_how_far_behind(opened: Open) -> None:
     assert (status.length, status.lag, status.pending, status.dead_letters) == (5, 3, 2, 0)
     assert status.oldest_pending_ms is not None
     assert [(c.name, c.pending) for c in status.consumers] == [("busy", 2)]
+
+
+def test_status_names_every_group_of_the_stream(opened: Open) -> None:
+    events = opened()
+    opened(group="old")
+    events.publish(some(5))
+    events.receive("c", 2, 0)
+    ours, old = sorted(events.status().groups, key=lambda group: group.name, reverse=True)
+    assert (ours.name, ours.lag, ours.pending) == ("product-processors", 3, 2)
+    assert (old.name, old.lag, old.pending, old.idle_ms) == ("old", 5, 0, None)
+    assert ours.idle_ms is not None
+    assert ours.idle_ms < 60_000
+
+
+def test_status_names_the_newest_entry_also_when_it_is_gone(opened: Open) -> None:
+    events = opened()
+    *_, newest = events.publish(some(3))
+    events.acknowledge(events.receive("c", 3, 0))
+    assert (events.status().length, events.status().last_entry_id) == (0, str(newest))
 
 
 def test_pending_shows_who_holds_what(opened: Open) -> None:

@@ -106,7 +106,7 @@ def test_stored_states_come_back_and_equal_states_are_equal_bytes(
     states = numbered(stream)
     state = joined(states)
     raw = codec.encode(state)
-    assert codec.decode(raw) == state
+    assert codec.decode("p", raw) == state
     assert codec.encode(joined(states[::-1])) == raw
 
 
