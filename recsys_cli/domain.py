@@ -111,96 +111,6 @@ class ProductEvent(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-class UndecodableEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry of the stream that cannot be an event, and never will be.
-
-    ``cause`` is a word to group by, ``reason`` a sentence, ``raw`` what the entry held.
-    """
-
-    cause: str
-    reason: str
-    raw: dict[str, str]
-
-
-class LostEvent(msgspec.Struct, frozen=True):
-    """Nothing is left of the event: it was taken off the stream before it was acknowledged."""
-
-
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """What went wrong with an event so far. Times are ISO 8601 in UTC.
-
-    ``attempt`` is the delivery that ``error`` was seen on; the latest one.
-    """
-
-    attempt: int
-    error: str
-    first_failed_at: str
-    last_failed_at: str
-
-
-class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """An event handed to a consumer. ``attempt`` is 1 the first time, counted by the backend.
-
-    ``entry_id`` names the entry, ``position`` is where the event counts. They are the same place,
-    but for a replayed event, which counts where it first stood. ``replays``: how often it was
-    replayed. ``failure``: what is known of the earlier attempts.
-    """
-
-    entry_id: str
-    position: Position
-    consumer: str
-    attempt: int
-    event: ProductEvent | UndecodableEvent | LostEvent
-    failure: Failure | None = None
-    replays: int = 0
-
-    @property
-    def raw(self) -> dict[str, str]:
-        """The entry as text, as it was or would have been on the stream."""
-        match self.event:
-            case UndecodableEvent(raw=raw):
-                return raw
-            case LostEvent():
-                return {}
-            case event if self.replays:
-                return event.as_text() | replay_fields(str(self.position), self.replays)
-            case event:
-                return event.as_text()
-
-
-class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that was given up, with why. Times are ISO 8601 in UTC.
-
-    ``id`` names the letter, given by the backend; ``entry_id`` the entry that the event was.
-    """
-
-    id: str = ""
-    entry_id: str
-    raw: dict[str, str]
-    cause: str
-    error: str
-    attempts: int
-    first_failed_at: str
-    last_failed_at: str
-
-    @property
-    def replays(self) -> int:
-        """How often the event had been replayed before it died this time."""
-        count = self.raw.get("replays", "")
-        return int(count) if count.isdecimal() and len(count) < 10 else 0
-
-    @property
-    def as_replayed(self) -> dict[str, str]:
-        """The entry to put on the stream again; it will count where the event first stood."""
-        origin = self.raw.get("original_id") or self.entry_id
-        return self.raw | replay_fields(origin, self.replays + 1)
-
-
-def replay_fields(original_id: str, replays: int) -> dict[str, str]:
-    """Return what a replayed event has on the stream beside its own four fields."""
-    return {"original_id": original_id, "replays": str(replays)}
-
-
 class PendingEvent(msgspec.Struct, frozen=True, kw_only=True):
     """A delivery that is not acknowledged yet. ``product_id`` is None where the body is gone."""
 
@@ -213,19 +123,25 @@ class PendingEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConsumerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """``idle_ms``: since it last asked for events; None where the backend does not say."""
+
     name: str
     pending: int
     idle_ms: int | None
-    """Since the consumer last asked for events; None where the backend does not say."""
 
 
 class GroupStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How far one group is behind; ``idle_ms``: since any of its consumers asked for events."""
+    """How far one group is behind; ``idle_ms``: since a consumer asked, None: it has none."""
 
     name: str
     lag: int | None
     pending: int
     idle_ms: int | None
+
+    @property
+    def seems_unused(self) -> bool:
+        """Whether it keeps events on the stream, and nobody has asked for them for an hour."""
+        return self.lag != 0 and (self.idle_ms is None or self.idle_ms > 3_600_000)
 
 
 class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@
     ├── NotOurFile                  1  the embedded file is foreign, damaged, or newer
     ├── NotFound                    4
     │   ├── ProductNotFound         4  the catalog knows no such product
+    │   ├── DeadLetterNotFound      4  there is no dead letter of this id
     │   └── NotEmbedded             4  the catalog knows it, the index does not (yet)
     ├── BackendUnavailable          5  no answer: waiting and trying again may help
     ├── BackendRefused              5  an answer that says no: password, permission, missing module
@@ -92,6 +93,10 @@ class NotFound(RecsysError):
 
 
 class ProductNotFound(NotFound):
+    pass
+
+
+class DeadLetterNotFound(NotFound):
     pass
 
 

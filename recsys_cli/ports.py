@@ -20,10 +20,8 @@ from typing import NamedTuple, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from recsys_cli.deliveries import DeadLetter, Delivery, Failure
 from recsys_cli.domain import (
-    DeadLetter,
-    Delivery,
-    Failure,
     Health,
     IndexInfo,
     IndexSpec,
@@ -74,6 +72,10 @@ class EventProcessor(Protocol):
 
         So nothing that was published earlier is skipped.
         """
+        ...
+
+    def drop_group(self, name: str) -> bool:
+        """Remove a group, and what only it still kept on the stream; False where there is none."""
         ...
 
     def receive(self, consumer: str, count: int, block_ms: int) -> list[Delivery]:

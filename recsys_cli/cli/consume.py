@@ -111,6 +111,7 @@ def _status_line(report: ConsumeReport) -> str:
         (report.refreshed, "refreshed"),
         (report.removed, "removed"),
         (report.wordless, "without words"),
+        (report.redelivered, "redelivered"),
         (report.lost, "lost"),
     ):
         if count:

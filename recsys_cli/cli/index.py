@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from recsys_cli.cli import options, render
-from recsys_cli.errors import IndexMissing, UsageError
+from recsys_cli.errors import IndexMissing
 
 app = typer.Typer(name="index", help="Create, inspect or drop the index.", no_args_is_help=True)
 
@@ -77,22 +77,13 @@ def drop(
     embeddings: Annotated[
         bool, typer.Option("--embeddings", help="Delete the embeddings as well.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: options.Yes = False,
     redis: options.RedisUrl = None,
 ) -> None:
     """Drop the index, so that nothing can be searched until it is created again."""
     with options.backends(redis) as opened:
         name = opened.settings.vector_index_name
         what = f"the index {name}" + (" and all embeddings" if embeddings else "")
-        if not yes:
-            _ask(what)
+        options.confirm("drop", what, yes=yes)
         existed = opened.get_vector_store().drop_index(embeddings=embeddings)
     render.success(f"dropped {what}" if existed else f"there was no index {name}")
-
-
-def _ask(what: str) -> None:
-    import sys
-
-    if not sys.stdin.isatty():
-        raise UsageError(f"to drop {what} without being asked, say --yes")
-    typer.confirm(f"Drop {what}?", abort=True, err=True)

@@ -11,6 +11,8 @@ from recsys_cli.cli import (
     config,
     consume,
     demo,
+    dlq,
+    group,
     import_feed,
     index,
     options,
@@ -67,6 +69,8 @@ for command in (
     demo.demo,
 ):
     app.command(name=command.__name__.rstrip("_"))(command)
+app.add_typer(dlq.app)
+app.add_typer(group.app)
 app.add_typer(product.app)
 app.add_typer(index.app)
 app.add_typer(config.app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recsys_cli.cli import render
+from recsys_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from recsys_cli.settings import Settings
@@ -26,6 +28,8 @@ RedisUrl = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
 redis_for_all: ContextVar[str | None] = ContextVar("redis_for_all", default=None)
 """The --redis given before the command's name."""
 
@@ -41,6 +45,15 @@ def backends(
     render.notice(settings.describe())
     with Backends(settings, claim_idle_ms=claim_idle_ms) as opened:
         yield opened
+
+
+def confirm(verb: str, what: str, *, yes: bool) -> None:
+    """Ask before something is gone for good. Raises UsageError where nobody can be asked."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"to {verb} {what} without being asked, say --yes")
+    typer.confirm(f"{verb.capitalize()} {what}?", abort=True, err=True)
 
 
 def settings_for(redis: str | None, *, home: str | None = None) -> Settings:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from recsys_cli.cli import options, render
+
+if TYPE_CHECKING:
+    from recsys_cli.domain import StreamStatus
 
 
 def lag(json: options.Json = False, redis: options.RedisUrl = None) -> None:
@@ -32,16 +35,49 @@ def lag(json: options.Json = False, redis: options.RedisUrl = None) -> None:
         ],
     )
     if status.consumers:
-        columns = [
-            render.Column("consumer", whole=True),
-            render.Column("pending", "right", whole=True),
-            render.Column("idle", "right", whole=True),
-        ]
-        rows = [
-            render.Row([c.name, render.number(c.pending), render.duration_ms(c.idle_ms)])
-            for c in status.consumers
-        ]
-        render.table(columns, rows, title="consumers")
+        _consumers(status)
+    if len(status.groups) > 1:
+        _groups(status)
+
+
+def _consumers(status: StreamStatus) -> None:
+    columns = [
+        render.Column("consumer", whole=True),
+        render.Column("pending", "right", whole=True),
+        render.Column("idle", "right", whole=True),
+    ]
+    rows = [
+        render.Row([c.name, render.number(c.pending), render.duration_ms(c.idle_ms)])
+        for c in status.consumers
+    ]
+    render.table(columns, rows, title="consumers")
+
+
+def _groups(status: StreamStatus) -> None:
+    columns = [
+        render.Column("group", whole=True),
+        render.Column("not yet delivered", "right", whole=True),
+        render.Column("pending", "right", whole=True),
+        render.Column("idle", "right", whole=True),
+    ]
+    rows = [
+        render.Row(
+            [
+                g.name,
+                render.number(g.lag),
+                render.number(g.pending),
+                "no consumers" if g.idle_ms is None else render.duration_ms(g.idle_ms),
+            ]
+        )
+        for g in status.groups
+    ]
+    render.table(columns, rows, title="groups of the stream")
+    for g in status.groups:
+        if g.seems_unused and g.name != status.group:
+            render.warning(
+                f"the group {g.name} keeps {render.number(g.lag)} events on the stream, and nobody "
+                f"reads them; if it is not needed any more: recsys group drop {g.name}"
+            )
 
 
 def pending(

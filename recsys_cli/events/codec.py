@@ -17,15 +17,8 @@ from itertools import islice
 import msgspec
 
 from recsys_cli.cleaning import MAX_PRODUCT_BYTES, clean_fields, clean_id
-from recsys_cli.domain import (
-    Delivery,
-    EventType,
-    Failure,
-    LostEvent,
-    Position,
-    ProductEvent,
-    UndecodableEvent,
-)
+from recsys_cli.deliveries import Delivery, Failure, LostEvent, UndecodableEvent, replays_of
+from recsys_cli.domain import EventType, Position, ProductEvent
 from recsys_cli.errors import InvalidEvent, InvalidProduct
 
 MAX_EVENT_BYTES = 2 * MAX_PRODUCT_BYTES
@@ -58,7 +51,7 @@ def delivery(
         attempt=attempt,
         event=event,
         failure=failure,
-        replays=_replays(raw or {}),
+        replays=replays_of(_text((raw or {}).get(b"replays", b""))),
     )
 
 
@@ -134,11 +127,6 @@ def _data(raw: bytes) -> dict[str, object]:
         return _decoder.decode(raw or b"{}")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidEvent(f"data is not a JSON object: {error}") from None
-
-
-def _replays(raw: Raw) -> int:
-    count = raw.get(b"replays", b"")
-    return int(count) if count.isdigit() and len(count) < 10 else 0
 
 
 def _beginning(raw: Raw) -> Raw:

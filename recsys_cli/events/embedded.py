@@ -19,11 +19,9 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 
 from recsys_cli.connections.sqlite import EmbeddedFile, named_queries
+from recsys_cli.deliveries import DeadLetter, Delivery, Failure
 from recsys_cli.domain import (
     ConsumerStatus,
-    DeadLetter,
-    Delivery,
-    Failure,
     GroupStatus,
     Health,
     PendingEvent,
@@ -93,6 +91,16 @@ class EmbeddedStream:
             is_new = self._found_group(connection)["group"] is None
             self._opened_group(connection)
         return is_new
+
+    def drop_group(self, name: str) -> bool:
+        with self._file.transaction() as connection:
+            ours = self._found_group(connection)
+            for query in ("forget_deliveries", "forget_consumers"):
+                connection.execute(_SQL[query], ours | {"name": name})
+            dropped = connection.execute(_SQL["drop_group"], ours | {"name": name}).rowcount
+            (positions,) = connection.execute(_SQL["positions"], ours).fetchone()
+            connection.execute(_SQL["delete_acknowledged_by_all"], ours | {"positions": positions})
+        return dropped == 1
 
     def receive(self, consumer: str, count: int, block_ms: int) -> list[Delivery]:
         deadline = time.monotonic() + block_ms / 1000

@@ -83,7 +83,8 @@ WHERE consumer_group = :group AND position IN (SELECT value FROM json_each(:posi
 
 -- name: delete_acknowledged_by_all
 DELETE FROM events
-WHERE stream = :stream AND position IN (SELECT value FROM json_each(:positions))
+WHERE stream = :stream
+  AND position IN (SELECT value FROM json_each(:positions))
   AND NOT EXISTS (
     SELECT 1 FROM consumer_groups AS g
     WHERE g.stream = :stream AND (
@@ -91,6 +92,22 @@ WHERE stream = :stream AND position IN (SELECT value FROM json_each(:positions))
         OR EXISTS (
             SELECT 1 FROM deliveries AS d
             WHERE d.consumer_group = g.id AND d.position = events.position)))
+
+-- name: forget_deliveries
+DELETE FROM deliveries WHERE consumer_group IN (
+    SELECT id FROM consumer_groups WHERE stream = :stream AND name = :name)
+
+-- name: forget_consumers
+DELETE FROM consumers WHERE consumer_group IN (
+    SELECT id FROM consumer_groups WHERE stream = :stream AND name = :name)
+
+-- name: positions
+-- Without any group nobody has acknowledged anything.
+SELECT json_group_array(position) FROM events
+WHERE stream = :stream AND EXISTS (SELECT 1 FROM consumer_groups WHERE stream = :stream)
+
+-- name: drop_group
+DELETE FROM consumer_groups WHERE stream = :stream AND name = :name
 
 -- name: forget_consumer
 DELETE FROM consumers

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from recsys_cli.connections.sqlite import EmbeddedFile, named_queries
-from recsys_cli.domain import DeadLetter
+from recsys_cli.deliveries import DeadLetter
 from recsys_cli.events import codec
 
 _SQL = named_queries(Path(__file__).with_suffix(".sql"))

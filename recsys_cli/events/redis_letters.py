@@ -23,7 +23,7 @@ from recsys_cli.connections.redis import (
     flat,
     pairs,
 )
-from recsys_cli.domain import DeadLetter
+from recsys_cli.deliveries import DeadLetter
 from recsys_cli.events.codec import printable
 
 _PAGE = 500

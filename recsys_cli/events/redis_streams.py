@@ -29,16 +29,8 @@ from recsys_cli.connections.redis import (
     flat,
     pairs,
 )
-from recsys_cli.domain import (
-    DeadLetter,
-    Delivery,
-    Failure,
-    Health,
-    PendingEvent,
-    Position,
-    ProductEvent,
-    StreamStatus,
-)
+from recsys_cli.deliveries import DeadLetter, Delivery, Failure
+from recsys_cli.domain import Health, PendingEvent, Position, ProductEvent, StreamStatus
 from recsys_cli.errors import GroupMissing
 from recsys_cli.events import codec, redis_letters
 from recsys_cli.events.redis_progress import GroupProgress, group_is_gone
@@ -97,6 +89,17 @@ class RedisStreams:
             is_new = True
         self._group_was_made = True
         return is_new
+
+    def drop_group(self, name: str) -> bool:
+        try:
+            existed = self._connection.call("XGROUP", "DESTROY", self._stream, name)
+        except ErrorReply as error:
+            if not group_is_gone(error.reply):
+                raise
+            return False
+        self._connection.call("DEL", f"{self._stream}:failures:{name}")
+        self._progress.trim()
+        return bool(existed)
 
     def receive(self, consumer: str, count: int, block_ms: int) -> list[Delivery]:
         deadline_s = time.monotonic() + block_ms / 1000

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from recsys_cli.domain import Delivery
+from recsys_cli.deliveries import Delivery
 from recsys_cli.errors import RecsysError
 from recsys_cli.ports import EventProcessor
 

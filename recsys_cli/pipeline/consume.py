@@ -13,15 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Event as Flag
 
-from recsys_cli.domain import (
-    DeadLetter,
-    Delivery,
-    IndexSpec,
-    LostEvent,
-    Position,
-    ProductEvent,
-    StreamStatus,
-)
+from recsys_cli.deliveries import DeadLetter, Delivery, LostEvent
+from recsys_cli.domain import IndexSpec, Position, ProductEvent, StreamStatus
 from recsys_cli.errors import (
     BackendUnavailable,
     GroupMissing,
@@ -68,11 +61,12 @@ class ConsumeOptions:
 class ConsumeReport:
     """What a consumer has done since ``started``.
 
-    ``failed`` counts failures: of events that are left for another try. ``lost`` events were gone
-    from the stream before anybody could store them.
+    ``redelivered`` events had been delivered before. ``failed`` counts failures: of events that are
+    left for another try. ``lost`` events were gone from the stream before anybody stored them.
     """
 
     processed: int = 0
+    redelivered: int = 0
     embedded: int = 0
     refreshed: int = 0
     removed: int = 0
@@ -173,6 +167,7 @@ class Consumer:
         # After an outage the batch in hand is still ours: it is renewed while we wait.
         if not self._in_hand:
             self._in_hand = {d.entry_id: d for d in self._receive(stop)}
+            self.report.redelivered += sum(d.attempt > 1 for d in self._in_hand.values())
         self._claims.hold(list(self._in_hand.values()))
         is_empty = not self._in_hand
         self._process(list(self._in_hand.values()))

@@ -7,7 +7,8 @@ killed it; either is given up after ``max_deliveries``, as the backend counts th
 
 from __future__ import annotations
 
-from recsys_cli.domain import DeadLetter, Delivery, Failure, LostEvent, UndecodableEvent, utc_now
+from recsys_cli.deliveries import DeadLetter, Delivery, Failure, LostEvent, UndecodableEvent
+from recsys_cli.domain import utc_now
 from recsys_cli.pipeline.outage import backoff_s
 
 FIRST_RETRY_S = 1.0

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 import pytest
 
-from recsys_cli.domain import DeadLetter, Delivery, EventType, Failure, ProductEvent, utc_now
+from recsys_cli.deliveries import DeadLetter, Delivery, Failure
+from recsys_cli.domain import EventType, ProductEvent, utc_now
 from recsys_cli.errors import GroupMissing
 from recsys_cli.ports import DeadLetters, EventProcessor
 from tests.contract.conftest import Backend
@@ -421,6 +422,23 @@ def test_status_names_every_group_of_the_stream(opened: Open) -> None:
     assert (old.name, old.lag, old.pending, old.idle_ms) == ("old", 5, 0, None)
     assert ours.idle_ms is not None
     assert ours.idle_ms < 60_000
+
+
+def test_a_dropped_group_keeps_nothing_on_the_stream(opened: Open) -> None:
+    events, old = opened(), opened(group="old")
+    events.publish(some(5))
+    old.receive("c", 1, 0)
+    events.acknowledge(events.receive("c", 3, 0))
+    assert events.status().length == 5
+
+    assert events.drop_group("old")
+
+    assert not events.drop_group("old")
+    status = events.status()
+    # What is just behind the last delivery may stay a little longer.
+    assert [group.name for group in status.groups] == ["product-processors"]
+    assert (status.length in (2, 3), status.lag) == (True, 2)
+    assert len(events.receive("c", 10, 0)) == 2
 
 
 def test_status_names_the_newest_entry_also_when_it_is_gone(opened: Open) -> None:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys_cli.cleaning import clean_fields, clean_id
-from recsys_cli.domain import EventType, ProductEvent, UndecodableEvent
+from recsys_cli.deliveries import UndecodableEvent
+from recsys_cli.domain import EventType, ProductEvent
 from recsys_cli.errors import InvalidProduct
 from recsys_cli.events.codec import decode
 
