@@ -188,7 +188,10 @@ class Catalog(Protocol):
     """The state of all products, deleted ones included, and the embedding model in use."""
 
     def get(self, product_ids: Sequence[str]) -> dict[str, ProductState]:
-        """Return the states of those products that the catalog has seen, deleted ones too."""
+        """Return the states of those products that the catalog has seen, deleted ones too.
+
+        Raises InvalidData where what is stored for one of them is no state.
+        """
         ...
 
     def merge(
@@ -206,7 +209,8 @@ class Catalog(Protocol):
     def products(self) -> Iterator[Product]:
         """Yield every existing product once, in any order, without holding them all in memory.
 
-        Products that change meanwhile may come in either state, or be left out if deleted.
+        Products that change meanwhile may come in either state, or be left out if deleted; so are
+        those whose stored state cannot be read: one must not stand in the way of all.
         """
         ...
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import msgspec
 
-from recsys_cli.domain import Fields, Position
+from recsys_cli.domain import Fields, Position, Product
 from recsys_cli.errors import InvalidData
 from recsys_cli.merge import FieldState, ProductState
 
@@ -51,6 +51,14 @@ def decode(product_id: str, raw: bytes) -> ProductState:
             f"the state of product {product_id!r} in the catalog is damaged: {error}",
             hint="delete that entry of the catalog, and import the product again",
         ) from error
+
+
+def decode_product(product_id: str, raw: bytes) -> Product | None:
+    """Return the product, None where there is none in this state, or it cannot be read."""
+    try:
+        return decode(product_id, raw).product(product_id)
+    except InvalidData:
+        return None
 
 
 def _state(stored: _Stored) -> ProductState:

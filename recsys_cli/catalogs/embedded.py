@@ -61,8 +61,7 @@ class EmbeddedCatalog:
                     "SELECT id, state FROM products WHERE id > ? ORDER BY id LIMIT ?", (last, _PAGE)
                 ).fetchall()
             for product_id, raw in page:
-                product = codec.decode(product_id, raw).product(product_id)
-                if product is not None:
+                if product := codec.decode_product(product_id, raw):
                     yield product
             if len(page) < _PAGE:
                 return

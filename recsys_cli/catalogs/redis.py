@@ -7,12 +7,14 @@ is commutative, nobody waits for anybody.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from recsys_cli.catalogs import codec
 from recsys_cli.connections.redis import LuaScript, RedisConnection
 from recsys_cli.domain import Health, Product
+from recsys_cli.errors import InvalidData
 from recsys_cli.merge import NOTHING, ProductState, merge
 
 STATE_PREFIX = "product:state:"
@@ -73,11 +75,10 @@ class RedisCatalog:
         seen: set[int] = set()
         for keys in self._connection.scan(STATE_PREFIX):
             fresh = {hash(key): key.decode()[len(STATE_PREFIX) :] for key in keys}
-            states = self.get([i for digest, i in fresh.items() if digest not in seen])
+            wanted = [i for digest, i in fresh.items() if digest not in seen]
             seen |= fresh.keys()
-            for product_id, state in states.items():
-                product = state.product(product_id)
-                if product is not None:
+            for product_id, raw in self._readable(wanted):
+                if product := codec.decode_product(product_id, raw):
                     yield product
 
     def active_model(self) -> bytes | None:
@@ -97,6 +98,15 @@ class RedisCatalog:
 
     def close(self) -> None:
         self._connection.close()
+
+    def _readable(self, product_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        try:
+            yield from self._read(product_ids).items()
+        except InvalidData:
+            # A key that is no string: find it, and leave it out.
+            for product_id in product_ids:
+                with contextlib.suppress(InvalidData):
+                    yield from self._read([product_id]).items()
 
     def _read(self, product_ids: Sequence[str]) -> dict[str, bytes]:
         # Not MGET: in a cluster the keys live on several nodes.

@@ -30,7 +30,13 @@ from recsys_cli.pipeline.claims import ClaimKeeper
 from recsys_cli.pipeline.embed import EmbedCounts, embed_states
 from recsys_cli.pipeline.model import SharedModel
 from recsys_cli.pipeline.outage import Outage
-from recsys_cli.ports import Catalog, EventProcessor, ModelFactory, VectorStore
+from recsys_cli.ports import (
+    Catalog,
+    EmbeddingModel,
+    EventProcessor,
+    ModelFactory,
+    VectorStore,
+)
 
 LONGEST_WAIT_MS = 500
 THE_EVENTS_FAULT = (InvalidData, InvalidEvent, InvalidProduct)
@@ -199,13 +205,12 @@ class Consumer:
             known = failures.known_failure(delivery)
             if known and known != delivery.failure:
                 self._events.postpone(delivery, known, self._options.claim_idle_ms)
-        self._apply_or_halve(left)
+        if left:
+            self._apply_or_halve(left, self._model.current())
 
-    def _apply_or_halve(self, deliveries: Sequence[Delivery]) -> None:
-        if not deliveries:
-            return
+    def _apply_or_halve(self, deliveries: Sequence[Delivery], model: EmbeddingModel) -> None:
         try:
-            self._apply(deliveries)
+            self._apply(deliveries, model)
         except Exception as error:
             if isinstance(error, RecsysError) and not isinstance(error, THE_EVENTS_FAULT):
                 raise
@@ -213,12 +218,11 @@ class Consumer:
                 self._failed(deliveries[0], error)
                 return
             middle = len(deliveries) // 2
-            self._apply_or_halve(deliveries[:middle])
-            self._apply_or_halve(deliveries[middle:])
+            self._apply_or_halve(deliveries[:middle], model)
+            self._apply_or_halve(deliveries[middle:], model)
 
-    def _apply(self, deliveries: Sequence[Delivery]) -> None:
+    def _apply(self, deliveries: Sequence[Delivery], model: EmbeddingModel) -> None:
         events = [(d.position, d.event) for d in deliveries if isinstance(d.event, ProductEvent)]
-        model = self._model.current()
         states = self._catalog.merge(states_of(events))
         self.report.add(embed_states(states, self._catalog, self._vectors, model))
         self._events.acknowledge(deliveries)
@@ -247,7 +251,7 @@ class Consumer:
         self._done([letter.entry_id for letter in letters])
         self.report.dead += len(letters)
         for letter in letters:
-            again = f" again, after {letter.replays} replays" if letter.replays else ""
+            again = f" again, though replayed {letter.replays}x" if letter.replays else ""
             self._notify(
                 f"event {letter.entry_id} is a dead letter{again} ({letter.cause}): {letter.error}"
             )

@@ -5,6 +5,7 @@ The long form, 100 000 events and three seeds on each backend: ``python -m tests
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,10 @@ PLAN = Plan(
 
 
 @pytest.fixture(params=["embedded", "redis"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     world = RedisWorld(tmp_path) if request.param == "redis" else EmbeddedWorld(tmp_path)
-    request.addfinalizer(world.close)
-    return world
+    yield world
+    world.close()
 
 
 def test_nothing_is_lost_and_nothing_is_wrong(world: World, tmp_path: Path) -> None:

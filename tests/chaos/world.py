@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import redis
 
@@ -97,24 +97,31 @@ class RedisWorld:
         self._server = RedisServer(folder, "--appendonly", "yes")
         self._server.start()
         self.environment = {"REDIS_URL": self._server.url}
-        self._client = redis.Redis(port=self._server.port, decode_responses=True)
+        self._client = redis.Redis(port=self._server.port)
 
     def append(self, entry: Mapping[str, str]) -> None:
-        self._client.xadd(STREAM, dict(entry))
+        self._client.xadd(STREAM, {name: value for name, value in entry.items()})  # noqa: C416 - its type
 
     def entries(self) -> list[Entry]:
-        return [(entry_id, fields) for entry_id, fields in self._client.xrange(STREAM)]
+        found: Any = self._client.xrange(STREAM)
+        return [
+            (entry_id.decode(), {name.decode(): value.decode() for name, value in fields.items()})
+            for entry_id, fields in found
+        ]
 
     def damage(self, product_id: str) -> None:
         self._client.rpush(f"product:state:{product_id}", "not a state")
 
     def shown(self, product_id: str) -> tuple[str, str, float | None] | None:
-        key = f"product:embedding:{product_id}"
-        # Field by field: the vector is no text.
-        name, category, price = self._client.hmget(key, "name", "category", "price")
-        if name is None or category is None:
+        found: Any = self._client.hgetall(f"product:embedding:{product_id}")
+        if not found:
             return None
-        return name, category, None if price is None else float(price)
+        price = found.get(b"price")
+        return (
+            found[b"name"].decode(),
+            found[b"category"].decode(),
+            None if price is None else float(price),
+        )
 
     def restart(self, *, kill: bool) -> bool:
         self._server.stop(kill=kill)
