@@ -71,7 +71,7 @@ class SimilarProducts:
         if status.lag == 0 and status.pending == 0:
             return NotEmbedded(
                 f"product {product_id!r} is in the catalog but has no embedding, and no event is "
-                "waiting: its text has no words, or its event was lost",
+                "waiting: its text has no words, or its event was given up (recsys dlq list)",
                 hint=f"recsys product show {product_id}",
             )
         return NotEmbedded(
