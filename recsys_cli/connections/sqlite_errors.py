@@ -19,6 +19,11 @@ _Meaning: TypeAlias = tuple[type[RecsysError], str, str]
 
 _LOCKED: _Meaning = (BackendUnavailable, "another process keeps {} locked", "")
 _FULL: _Meaning = (BackendUnavailable, "no space is left for {}", "free some disk space")
+_LIMITED: _Meaning = (
+    BackendUnavailable,
+    "cannot write to {}",
+    "see whether the disk is full, or a quota or a size limit is reached",
+)
 _UNUSABLE: _Meaning = (BackendRefused, "cannot use {}", _WRITABLE)
 
 _MEANINGS: dict[int, _Meaning] = {
@@ -33,11 +38,10 @@ _MEANINGS: dict[int, _Meaning] = {
     sqlite3.SQLITE_FULL: _FULL,
     # The index of the log cannot grow.
     sqlite3.SQLITE_IOERR_SHMSIZE: _FULL,
-    sqlite3.SQLITE_IOERR_WRITE: (
-        BackendUnavailable,
-        "cannot write to {}",
-        "see whether the disk is full, or a quota or a size limit is reached",
-    ),
+    sqlite3.SQLITE_IOERR_SHMOPEN: _LIMITED,
+    sqlite3.SQLITE_IOERR_WRITE: _LIMITED,
+    sqlite3.SQLITE_IOERR_FSYNC: _LIMITED,
+    sqlite3.SQLITE_IOERR_TRUNCATE: _LIMITED,
     sqlite3.SQLITE_IOERR: (BackendUnavailable, "cannot read or write {}", ""),
     sqlite3.SQLITE_NOMEM: (BackendUnavailable, "no memory is left to use {}", ""),
     sqlite3.SQLITE_READONLY: (BackendRefused, "may not write to {}", _WRITABLE),
