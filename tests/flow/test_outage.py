@@ -176,7 +176,12 @@ def test_a_server_that_is_still_loading_is_waited_for(
         client.save()
     server.stop(kill=True)
     # So many microseconds a key, and answering in between.
-    server.options += ("--key-load-delay", "30000", "--loading-process-events-interval-bytes", "64")
+    server.options += (
+        "--key-load-delay",
+        "30000",
+        "--loading-process-events-interval-bytes",
+        "1024",
+    )
     server.start(wait=False)
     running.says("is still loading its data")
     running.says("answers again")
