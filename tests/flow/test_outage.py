@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -339,7 +340,8 @@ def test_a_minute_without_redis(
 ) -> None:
     running = consumer("--appendonly", "yes")
     server.stop()
-    wait_until(lambda: running.said.count("trying again in") >= 7, 120, "a minute has passed")
+    over_s = time.monotonic() + 60
+    wait_until(lambda: time.monotonic() > over_s, 70, "a minute has passed")
     server.start()
     publish(recsys_embedded, tmp_path, "after")
     wait_until(lambda: documents(recsys_embedded) == 100, 60, "the consumer goes on")
