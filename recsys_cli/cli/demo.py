@@ -35,10 +35,13 @@ def demo(
     from recsys_cli.wiring import Backends
 
     folder = Path(home) if home else Path(default_home()) / "demo"
-    for old in folder.glob("recsys.db*"):
-        old.unlink()
     settings = Settings(recsys_home=str(folder))
     render.notice(settings.describe())
+    with Backends(settings) as opened:
+        # Only a file of ours is thrown away.
+        opened.get_catalog().health()
+    for old in folder.glob("recsys.db*"):
+        old.unlink()
     with Backends(settings) as opened:
         feed = sample_feed()
         render.success(f"$ recsys import {feed.name}")
