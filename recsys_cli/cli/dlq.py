@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,9 +39,7 @@ def list_(
         render.Column("id", whole=True),
         render.Column("product_id", whole=True),
         render.Column("cause", whole=True),
-        render.Column("tries", "right", whole=True),
-        render.Column("replays", "right"),
-        render.Column("last failed"),
+        render.Column("failed", whole=True),
         render.Column("error"),
     ]
     rows = [
@@ -50,10 +47,8 @@ def list_(
             [
                 letter.id,
                 letter.raw.get("product_id", ""),
-                letter.cause,
-                letter.attempts,
-                letter.replays or "",
-                _ago(letter.last_failed_at),
+                letter.cause + (" again" if letter.replays else ""),
+                render.ago(letter.last_failed_at),
                 letter.error,
             ]
         )
@@ -88,8 +83,8 @@ def show(
             ("cause", letter.cause + again),
             ("error", letter.error),
             ("tries", letter.attempts),
-            ("first failed", f"{letter.first_failed_at} ({_ago(letter.first_failed_at)})"),
-            ("last failed", f"{letter.last_failed_at} ({_ago(letter.last_failed_at)})"),
+            ("first failed", f"{letter.first_failed_at} ({render.ago(letter.first_failed_at)})"),
+            ("last failed", f"{letter.last_failed_at} ({render.ago(letter.last_failed_at)})"),
             ("entry", letter.entry_id + whole),
             *((f"  {name}", value) for name, value in letter.raw.items()),
         ],
@@ -112,19 +107,17 @@ def summary(json: options.Json = False, redis: options.RedisUrl = None) -> None:
     columns = [
         render.Column("cause", whole=True),
         render.Column("letters", "right", whole=True),
-        render.Column("replayed", "right"),
-        render.Column("first failed"),
-        render.Column("last failed"),
-        render.Column("newest error"),
+        render.Column("first", whole=True),
+        render.Column("last", whole=True),
+        render.Column("newest error", wraps=True),
     ]
     rows = [
         render.Row(
             [
                 each.cause,
                 render.number(each.letters),
-                render.number(each.replayed),
-                _ago(each.first_failed_at),
-                _ago(each.last_failed_at),
+                render.ago(each.first_failed_at),
+                render.ago(each.last_failed_at),
                 each.error,
             ]
         )
@@ -204,12 +197,3 @@ def _json_lines(letters: list[DeadLetter]) -> None:
     for letter in letters:
         shown = msgspec.structs.asdict(letter) | {"replays": letter.replays}
         render.json_line(msgspec.json.encode(shown))
-
-
-def _ago(moment: str) -> str:
-    """Return how long ago an ISO 8601 time was; a time that is none, as it is."""
-    try:
-        passed = datetime.now(UTC) - datetime.fromisoformat(moment)
-    except (ValueError, TypeError):
-        return moment
-    return render.duration_ms(max(0, round(passed.total_seconds() * 1000))) + " ago"

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Literal, TextIO
 
@@ -180,6 +181,15 @@ def duration_ms(value: int | None) -> str:
         if value < limit:
             return f"{value / divisor:.{0 if divisor == 1 else 1}f} {unit}"
     return f"{value / 3_600_000:.1f} h"
+
+
+def ago(moment: str) -> str:
+    """Return how long ago an ISO 8601 time was; a time that is none, as it is."""
+    try:
+        passed = datetime.now(UTC) - datetime.fromisoformat(moment)
+    except (ValueError, TypeError):
+        return moment
+    return duration_ms(max(0, round(passed.total_seconds() * 1000))) + " ago"
 
 
 def _say(text: str, style: str) -> None:

@@ -109,7 +109,8 @@ def pending(
         render.Column("event"),
         render.Column("consumer", whole=True),
         render.Column("idle", "right", whole=True),
-        render.Column("deliveries", "right"),
+        render.Column("tries", "right", whole=True),
+        render.Column("last error"),
     ]
     rows = [
         render.Row(
@@ -118,8 +119,9 @@ def pending(
                 "(body is gone)" if e.product_id is None else e.product_id,
                 e.event_type,
                 e.consumer,
-                render.duration_ms(e.idle_ms),
+                render.duration_ms(e.idle_ms) if e.failure is None else "waits",
                 e.deliveries,
+                e.failure and f"{e.failure.error} ({render.ago(e.failure.last_failed_at)})",
             ]
         )
         for e in events
