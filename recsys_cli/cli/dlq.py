@@ -74,7 +74,8 @@ def show(
     if json:
         _json_lines([letter])
         return
-    again = f" (replayed {letter.replays} times, and dead again)" if letter.replays else ""
+    times = render.counted(letter.replays, "time")
+    again = f" (replayed {times}, and dead again)" if letter.replays else ""
     whole = "" if letter.cause != NOT_WHOLE else " (only the beginning was kept)"
     render.facts(
         "dead letter",
@@ -161,8 +162,8 @@ def replay(
             ),
         )
     verb = "would replay" if dry_run else "replayed"
-    again = f", {render.number(report.again)} of them not for the first time" * bool(report.again)
-    render.success(f"{verb} {render.number(report.replayed)} dead letters{again}")
+    again = f", {report.again:,} of them not for the first time" if report.again else ""
+    render.success(f"{verb} {render.counted(report.replayed, 'dead letter')}{again}")
     if report.gone:
         render.warning(f"{report.gone:,} were gone: replayed or purged by somebody else meanwhile")
     if report.not_whole:
@@ -185,10 +186,12 @@ def purge(
 
     choice = LetterChoice(ids=ids or (), cause=cause, every=every)
     what = f"all dead letters of cause {cause}" if cause else "all dead letters"
-    options.confirm("drop", f"{len(choice.ids)} dead letters" if choice.ids else what, yes=yes)
+    options.confirm(
+        "drop", render.counted(len(choice.ids), "dead letter") if choice.ids else what, yes=yes
+    )
     with options.backends(redis) as opened:
         purged = purge(opened.get_dead_letters(), choice)
-    render.success(f"dropped {render.number(purged)} dead letters")
+    render.success(f"dropped {render.counted(purged, 'dead letter')}")
 
 
 def _json_lines(letters: list[DeadLetter]) -> None:

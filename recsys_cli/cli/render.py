@@ -157,6 +157,11 @@ def number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:,.0f}"
 
 
+def counted(value: int, noun: str) -> str:
+    """Return a count with its noun: 1 event, 2 events."""
+    return f"{value:,} {noun}" + ("" if value == 1 else "s")
+
+
 def price(value: float | None) -> str:
     return "" if value is None else f"{value:,.2f}"
 

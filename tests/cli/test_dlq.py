@@ -104,7 +104,7 @@ def test_replay_takes_what_is_chosen_and_says_what_died_again(
     again = recsys("dlq", "list", "--json").json_lines
     assert [letter["replays"] for letter in again] == [1, 1, 0, 0]
     assert "\tinvalid again\t" in recsys("dlq", "list").out
-    assert "replayed 1 times, and dead again" in recsys("dlq", "show", again[0]["id"]).out
+    assert "replayed 1 time, and dead again" in recsys("dlq", "show", again[0]["id"]).out
     assert "2 of them not for the first time" in recsys("dlq", "replay", "--all").err
 
 
@@ -116,8 +116,8 @@ def test_a_wrong_id_changes_nothing(recsys: Recsys, letters: list[str]) -> None:
 
 def test_purge_drops_what_is_chosen(recsys: Recsys, letters: list[str]) -> None:
     assert "say --yes" in recsys("dlq", "purge", "--all", exits=2).err
-    assert "dropped 1 dead letters" in recsys("dlq", "purge", letters[3], "--yes").err
-    assert "dropped 1 dead letters" in recsys("dlq", "purge", "--cause", "invalid", "--yes").err
+    assert "dropped 1 dead letter" in recsys("dlq", "purge", letters[3], "--yes").err
+    assert "dropped 1 dead letter" in recsys("dlq", "purge", "--cause", "invalid", "--yes").err
     assert "dropped 2 dead letters" in recsys("dlq", "purge", "--all", "--yes").err
     assert recsys("dlq", "list", "--json").out == ""
 
