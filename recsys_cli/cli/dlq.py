@@ -100,10 +100,8 @@ def summary(json: options.Json = False, redis: options.RedisUrl = None) -> None:
     with options.backends(redis) as opened:
         causes = summarize(opened.get_dead_letters())
     if json:
-        import msgspec
-
         for each in causes:
-            render.json_line(msgspec.json.encode(each))
+            render.json_line(each)
         return
     columns = [
         render.Column("cause", whole=True),
@@ -199,4 +197,4 @@ def _json_lines(letters: list[DeadLetter]) -> None:
 
     for letter in letters:
         shown = msgspec.structs.asdict(letter) | {"replays": letter.replays}
-        render.json_line(msgspec.json.encode(shown))
+        render.json_line(shown)

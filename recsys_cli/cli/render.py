@@ -90,9 +90,11 @@ def facts(title: str, pairs: Sequence[tuple[str, object]]) -> None:
     table([Column("what", whole=True), Column("value", whole=True)], rows, title=title)
 
 
-def json_line(encoded: bytes) -> None:
-    """Print one line of JSON, ready-made."""
-    sys.stdout.write(encoded.decode() + "\n")
+def json_line(value: object) -> None:
+    """Print one line of JSON."""
+    import msgspec
+
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
     sys.stdout.flush()
 
 
