@@ -228,13 +228,11 @@ def show_import(outcome: ImportOutcome, how: ImportOptions, *, json: bool = Fals
         "rejected": report.rejected,
     }
     if json:
-        import msgspec
-
         timing = {
             "seconds": round(report.seconds, 3),
             "events_per_second": round(report.events_per_second, 1),
         }
-        render.json_line(msgspec.json.encode(counts | timing | {"dry_run": how.dry_run}))
+        render.json_line(counts | timing | {"dry_run": how.dry_run})
         return
     pairs = [(name, render.number(count)) for name, count in counts.items()]
     pairs.append(("seconds", f"{report.seconds:,.2f}"))

@@ -79,7 +79,7 @@ class Fleet:
 
     def alarms(self) -> list[str]:
         """Return what must not stand in any consumer's log."""
-        return [line for lines in self._found(r".*(?:Traceback|lost |Error:).*") for line in lines]
+        return [line for lines in self._found(r".*(?:Traceback|\blost ).*") for line in lines]
 
     def _found(self, pattern: str) -> list[list[str]]:
         logs = self._folder.glob("consumer-*.log")
