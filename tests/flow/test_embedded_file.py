@@ -23,7 +23,7 @@ from tests.chaos.world import AUDIT, EmbeddedWorld
 from tests.commands import Recsys, recsys_process
 from tests.servers import wait_until
 
-ROUNDS = 4
+ROUNDS = 3
 EACH = 500
 """Products in each feed; 300 of them are in both."""
 

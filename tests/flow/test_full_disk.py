@@ -17,7 +17,7 @@ from tests.commands import recsys_process
 from tests.disks import Disk, small_disk
 from tests.servers import wait_until
 
-ROWS = 6_000
+ROWS = 5_000
 
 
 @pytest.fixture

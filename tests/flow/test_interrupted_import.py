@@ -18,13 +18,13 @@ from recsys_cli.wiring import Backends
 from tests.commands import Recsys, recsys_process
 from tests.servers import wait_until
 
-ROWS = 20_000
+ROWS = 15_000
 INTERRUPTIONS = {
     1: signal.SIGKILL,
-    4_000: signal.SIGINT,
-    8_000: signal.SIGTERM,
-    12_000: signal.SIGKILL,
-    16_000: signal.SIGTERM,
+    3_000: signal.SIGINT,
+    6_000: signal.SIGTERM,
+    9_000: signal.SIGKILL,
+    12_000: signal.SIGTERM,
 }
 """Which signal comes when so many events are on the stream."""
 

@@ -85,15 +85,15 @@ def test_the_first_bytes_say_whose_it_is_before_the_log_is_written_back(
 def test_readers_that_overlap_do_not_let_the_log_grow(
     file: EmbeddedFile, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_module, "LOG_BYTES", 1 << 20)
+    monkeypatch.setattr(sqlite_module, "LOG_BYTES", 1 << 18)
     writer = EmbeddedFile(path)
     longest = 0
     with always_read(file):
-        for _ in range(200):
-            put(writer, *(f"p{n}" for n in range(2000)))
+        for _ in range(100):
+            put(writer, *(f"p{n}" for n in range(1000)))
             longest = max(longest, path.with_name("recsys.db-wal").stat().st_size)
     writer.close()
-    assert longest < 3 << 20
+    assert longest < 1 << 20
 
 
 @contextlib.contextmanager
