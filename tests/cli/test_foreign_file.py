@@ -24,7 +24,6 @@ ARGUMENTS: dict[str, list[str]] = {
     "lag": [],
     "pending": [],
     "health": [],
-    "demo": ["--home", "home"],
     "dlq list": [],
     "dlq show": ["1"],
     "dlq summary": [],
@@ -39,7 +38,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "index info": [],
     "index drop": ["--yes"],
 }
-WITHOUT_THE_FILE = {"config show"}
+WITHOUT_THE_FILE = {"config show", "demo"}
 
 
 @pytest.fixture(scope="module")
