@@ -37,23 +37,53 @@ _WAIT: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
 _PASSING = ("MISCONF ", "NOREPLICAS ", "BUSY ", "CLUSTERDOWN ", "MASTERDOWN ", "LOADING ", "OOM ")
 
 
+_CREDENTIALS = "set REDIS_USERNAME and REDIS_PASSWORD, or put them into REDIS_URL"
+
+# The first that is in the driver's text, which passes on what OpenSSL says.
+_NOT_LET_IN = (
+    ("Authentication required", "wants a password", _CREDENTIALS),
+    (
+        "Hostname mismatch",
+        "shows a certificate for another host name",
+        "use the name in the certificate as the host",
+    ),
+    (
+        "IP address mismatch",
+        "shows a certificate for another address",
+        "use the name in the certificate as the host",
+    ),
+    ("certificate has expired", "shows a certificate that has expired", "renew it there"),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "shows a certificate that is not trusted here",
+        "set REDIS_CA_CERTS to the PEM file of the authority that signed it",
+    ),
+    (
+        "CERTIFICATE_REQUIRED",
+        "wants a certificate of yours",
+        "add ?ssl_certfile=FILE&ssl_keyfile=FILE to REDIS_URL",
+    ),
+    ("UNKNOWN_CA", "does not trust your certificate", "see ssl_certfile in REDIS_URL"),
+    ("WRONG_VERSION_NUMBER", "does not speak TLS on this port", "check the port in REDIS_URL"),
+)
+
+_CLOSED = (
+    "does it want TLS? then write rediss:// or set REDIS_TLS=true; "
+    "and a certificate? ?ssl_certfile=FILE&ssl_keyfile=FILE"
+)
+
+
 def translation(address: str, error: Exception, command: str) -> RecsysError:
     """Return our error for what the driver raised while ``command`` was carried out."""
     text = str(error)
-    if _is_about_credentials(error, text):
-        return BackendRefused(
-            f"Redis at {address} does not accept the user name or password",
-            hint="set REDIS_USERNAME and REDIS_PASSWORD, or put them into REDIS_URL",
-        )
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return BackendRefused(
-            f"Redis at {address} shows a certificate that is not trusted here",
-            hint="add ?ssl_ca_certs=FILE to REDIS_URL, or check the host name",
-        )
+    if reason := _why_not_let_in(error, text):
+        sentence, hint = reason
+        return BackendRefused(f"Redis at {address} {sentence}", hint=hint)
     for classes, sentence in _WAIT:
         if isinstance(error, classes):
             said = sentence.format(text=text, reason=_reason(error))
-            return BackendUnavailable(f"Redis at {address} {said}")
+            hint = _CLOSED if "closed by server" in said else ""
+            return BackendUnavailable(f"Redis at {address} {said}", hint=hint)
     if isinstance(error, driver.ResponseError):
         refusal = _foreign if "WRONGTYPE" in text else _refusal
         return refusal(address, error, command)
@@ -96,12 +126,18 @@ def _foreign(address: str, _: driver.ResponseError, command: str) -> InvalidData
     )
 
 
-def _is_about_credentials(error: Exception, text: str) -> bool:
-    if isinstance(error, driver.AuthenticationError | driver.AuthorizationError):
-        return True
-    return isinstance(error, driver.ResponseError) and text.startswith(
-        ("NOAUTH", "WRONGPASS", "AUTH ", "wrong number of arguments for 'auth'")
-    )
+def _why_not_let_in(error: Exception, text: str) -> tuple[str, str] | None:
+    """Return a sentence and a hint where certificates or credentials are wrong."""
+    if not isinstance(error, driver.ResponseError):
+        for said, sentence, hint in _NOT_LET_IN:
+            if said in text:
+                return sentence, hint
+    if isinstance(error, driver.AuthenticationError | driver.AuthorizationError) or (
+        isinstance(error, driver.ResponseError)
+        and text.startswith(("WRONGPASS", "AUTH ", "wrong number of arguments for 'auth'"))
+    ):
+        return "does not accept the user name or password", _CREDENTIALS
+    return None
 
 
 def _reason(error: Exception) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from recsys_cli.errors import SettingsError
-from recsys_cli.settings import BackendType, Settings, load, redact
+from recsys_cli.settings import BackendType, Settings, load
 
 
 def test_nothing_configured_is_the_embedded_file() -> None:
@@ -87,20 +87,6 @@ def test_an_unknown_name_in_the_file_is_an_error_with_the_nearest_one(tmp_path: 
     with pytest.raises(SettingsError, match="unknown setting: redis_ulr") as error:
         load({}, {"RECSYS_CONFIG": str(toml)})
     assert error.value.hint == "did you mean redis_url?"
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("redis://:s3cret@cache:6379/0", "redis://:***@cache:6379/0"),
-        ("rediss://shop:s3c/r@et@cache", "rediss://shop:***@cache"),
-        ("unix:///run/redis.sock?db=1&password=s3cret", "unix:///run/redis.sock?db=1&password=***"),
-        ("redis://cache:6379/0", "redis://cache:6379/0"),
-    ],
-)
-def test_passwords_are_masked(url: str, shown: str) -> None:
-    assert redact(url) == shown
-    assert shown in load({}, {"REDIS_URL": url}).describe()
 
 
 def test_shown_settings_hold_no_secret() -> None:
