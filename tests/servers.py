@@ -55,7 +55,7 @@ class RedisServer:
     def client(self) -> redis.Redis:
         return redis.Redis(port=self.port)
 
-    def start(self) -> None:
+    def start(self, *, wait: bool = True) -> None:
         program, module = _redis_files()
         command = [str(program), "--port", str(self.port), "--bind", "127.0.0.1"]
         command += ["--dir", str(self.folder)]
@@ -64,7 +64,8 @@ class RedisServer:
         log = (self.folder / "redis.log").open("ab")
         self.process = subprocess.Popen(command, stdout=log, stderr=log)
         log.close()
-        wait_until(self._answers, 20, "redis-server answers")
+        if wait:
+            wait_until(self._answers, 20, "redis-server answers")
 
     def stop(self, *, kill: bool = False) -> None:
         if self.process is not None:

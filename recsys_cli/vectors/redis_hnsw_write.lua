@@ -15,12 +15,14 @@ end
 if price ~= '' then
   fields[#fields + 1] = 'price'
   fields[#fields + 1] = price
-else
-  redis.call('HDEL', KEYS[1], 'price')
 end
 for i = 4, #ARGV do
   fields[#fields + 1] = ARGV[i]
 end
 -- In one HSET, because each makes the index take up the whole product anew.
 redis.call('HSET', KEYS[1], unpack(fields))
+-- Only now: after a first write Redis lets a script exceed the memory limit.
+if price == '' then
+  redis.call('HDEL', KEYS[1], 'price')
+end
 return 1
