@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from redis import exceptions as driver
 
 from recsys_cli.errors import BackendRefused, BackendUnavailable, InvalidData, RecsysError
@@ -32,6 +34,9 @@ _WAIT: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     ((driver.TimeoutError, TimeoutError), "does not answer in time"),
     ((driver.ConnectionError, OSError), "does not answer ({reason})"),
 )
+
+# A script's own commands are named as well.
+_PERMISSION = re.compile(r"permissions? to run the '([^']+)'")
 
 # Replies that pass by themselves; the driver has no class for these.
 _PASSING = ("MISCONF ", "NOREPLICAS ", "BUSY ", "CLUSTERDOWN ", "MASTERDOWN ", "LOADING ", "OOM ")
@@ -68,8 +73,8 @@ _NOT_LET_IN = (
 )
 
 _CLOSED = (
-    "does it want TLS? then write rediss:// or set REDIS_TLS=true; "
-    "and a certificate? ?ssl_certfile=FILE&ssl_keyfile=FILE"
+    "where it wants TLS, write rediss:// or set REDIS_TLS=true; where it wants a certificate too,"
+    " add ?ssl_certfile=FILE&ssl_keyfile=FILE"
 )
 
 
@@ -98,12 +103,8 @@ def _refusal(address: str, error: driver.ResponseError, command: str) -> RecsysE
         return BackendUnavailable(f"Redis at {address} cannot serve this now: {text}")
     if isinstance(error, driver.NoScriptError):
         return ScriptForgotten(f"Redis at {address} has lost a script", reply=text)
-    if isinstance(error, driver.NoPermissionError) or text.startswith("NOPERM"):
-        return CommandUnavailable(
-            f"Redis at {address} does not let this user do what is needed: {text}",
-            reply=text,
-            hint=f"allow {command} and its keys to the user (ACL SETUSER), or use another user",
-        )
+    if isinstance(error, driver.NoPermissionError) or "ACL failure in script" in text:
+        return _forbidden(address, text, command)
     if "unknown command" in text and command.startswith("FT."):
         return CommandUnavailable(
             f"Redis at {address} has no search module",
@@ -117,6 +118,20 @@ def _refusal(address: str, error: driver.ResponseError, command: str) -> RecsysE
             hint="use Redis 8 or Redis Stack",
         )
     return ErrorReply(f"Redis at {address} refuses {command}: {text}", reply=text)
+
+
+def _forbidden(address: str, text: str, command: str) -> CommandUnavailable:
+    found = _PERMISSION.search(text)
+    needed = found[1] if found else ""
+    what = (
+        f"run {needed.upper().replace('|', ' ')}" if needed else f"use a key that {command} needs"
+    )
+    rule = f"+{needed}" if needed else "with the pattern of the key"
+    return CommandUnavailable(
+        f"Redis at {address} does not let this user {what}",
+        reply=text,
+        hint=f"ACL SETUSER ... {rule} (see Security in the README), or use another user",
+    )
 
 
 def _foreign(address: str, _: driver.ResponseError, command: str) -> InvalidData:
