@@ -74,9 +74,10 @@ def _groups(status: StreamStatus) -> None:
     render.table(columns, rows, title="groups of the stream")
     for g in status.groups:
         if g.seems_unused and g.name != status.group:
+            idle = "has no consumers now" if g.idle_ms is None else "has read nothing for long"
             render.warning(
-                f"the group {g.name} keeps {render.number(g.lag)} events on the stream, and nobody "
-                f"reads them; if it is not needed any more: recsys group drop {g.name}"
+                f"the group {g.name} {idle}, and keeps {render.number(g.lag)} events on the "
+                f"stream; if it is not needed any more: recsys group drop {g.name}"
             )
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from itertools import islice
 
-from recsys_cli.merge import states_of
+from recsys_cli.errors import InvalidData
+from recsys_cli.merge import ProductState, states_of
 from recsys_cli.ports import Catalog, EmbeddingModel, EventProcessor, ModelFactory
 
 CHUNK = 1000
@@ -37,5 +40,14 @@ class SharedModel:
         backlog = self._events.backlog()
         # What waits in the stream counts as well; its delivery will then change nothing.
         while chunk := list(islice(backlog, CHUNK)):
-            self._catalog.merge(states_of(chunk))
+            self._merge(states_of(chunk))
         return self._catalog.offer_model(self._models.fit(self._catalog.products()).to_bytes())
+
+    def _merge(self, states: Mapping[str, ProductState]) -> None:
+        try:
+            self._catalog.merge(states)
+        except InvalidData:
+            # One of them has a damaged state in the catalog; its own delivery will tell.
+            for product_id, state in states.items():
+                with contextlib.suppress(InvalidData):
+                    self._catalog.merge({product_id: state})

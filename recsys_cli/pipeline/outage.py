@@ -10,7 +10,7 @@ from threading import Event as Flag
 from recsys_cli.errors import BackendUnavailable
 
 SHORTEST_WAIT_S = 0.5
-LONGEST_WAIT_S = 30.0
+LONGEST_WAIT_S = 10.0
 
 
 def backoff_s(attempt: int, shortest_s: float, longest_s: float) -> float:

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -176,7 +177,12 @@ def test_a_server_that_is_still_loading_is_waited_for(
         client.save()
     server.stop(kill=True)
     # So many microseconds a key, and answering in between.
-    server.options += ("--key-load-delay", "30000", "--loading-process-events-interval-bytes", "64")
+    server.options += (
+        "--key-load-delay",
+        "30000",
+        "--loading-process-events-interval-bytes",
+        "1024",
+    )
     server.start(wait=False)
     running.says("is still loading its data")
     running.says("answers again")
@@ -334,7 +340,8 @@ def test_a_minute_without_redis(
 ) -> None:
     running = consumer("--appendonly", "yes")
     server.stop()
-    wait_until(lambda: running.said.count("trying again in") >= 7, 120, "a minute has passed")
+    over_s = time.monotonic() + 60
+    wait_until(lambda: time.monotonic() > over_s, 70, "a minute has passed")
     server.start()
     publish(recsys_embedded, tmp_path, "after")
     wait_until(lambda: documents(recsys_embedded) == 100, 60, "the consumer goes on")
