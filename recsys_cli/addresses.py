@@ -14,6 +14,7 @@ _SHOWN_OPTIONS = frozenset(
         *("ssl_check_hostname", "ssl_keyfile", "ssl_min_version", "username"),
     }
 )
+_SCHEMES = ("redis://", "rediss://", "unix://")
 _NO = ("0", "f", "false", "n", "no")
 
 
@@ -24,7 +25,7 @@ def is_ambiguous(url: str) -> bool:
         bare = any("=" not in option for option in parts.query.split("&") if option)
     except ValueError:
         return True
-    if "://" not in url:
+    if not url.startswith(_SCHEMES):
         return "@" in url or "?" in url
     return bare or "#" in url or "@" in parts.path
 
@@ -32,7 +33,7 @@ def is_ambiguous(url: str) -> bool:
 def redact(url: str) -> str:
     """Return the URL with ``***`` for its password, and for every option that may be one."""
     if is_ambiguous(url):
-        return f"{url.partition('://')[0]}://***" if "://" in url else "***"
+        return next((scheme for scheme in _SCHEMES if url.startswith(scheme)), "") + "***"
     place, _, query = url.partition("?")
     scheme, separator, place = place.partition("://")
     credentials, at, place = place.rpartition("@")

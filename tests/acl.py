@@ -9,7 +9,7 @@ from itertools import chain
 from tests.readme import README, blocks
 from tests.servers import RedisServer
 
-PASSWORD = "acl-pass word/with?odd#characters@in:it"
+PASSWORD = "odd / characters ? in # it @ too : é"  # noqa: S105 - of users that live for a test
 
 
 def worker_rules() -> list[str]:

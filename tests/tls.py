@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import select
+import socket
+import socketserver
 import ssl
 import threading
-from asyncio import StreamReader, StreamWriter
 from collections.abc import Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
 import trustme
+
+PATIENCE_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -46,69 +48,57 @@ class Authority:
         return certificate, key
 
 
+class _Proxy(socketserver.ThreadingTCPServer):
+    """One thread a connection; ``server_close`` waits for all of them."""
+
+    def __init__(self, port: int, context: ssl.SSLContext) -> None:
+        self.port = port
+        self.context = context
+        self.inner_ends: set[socket.socket] = set()
+        super().__init__(("127.0.0.1", 0), _Connection)
+
+    def end_connections(self) -> None:
+        for end in list(self.inner_ends):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+class _Connection(socketserver.BaseRequestHandler):
+    server: _Proxy
+
+    def handle(self) -> None:
+        with (
+            # A handshake that fails is what some tests are about; the client tells of it.
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", self.server.port), PATIENCE_S) as inner,
+        ):
+            self.server.inner_ends.add(inner)
+            self.request.settimeout(PATIENCE_S)
+            with self.server.context.wrap_socket(self.request, server_side=True) as outer:
+                _relay(outer, inner)
+            self.server.inner_ends.discard(inner)
+
+
+def _relay(outer: ssl.SSLSocket, inner: socket.socket) -> None:
+    """Pass on what either side sends until one of them has no more to say."""
+    while True:
+        ready = [outer] if outer.pending() else select.select([outer, inner], [], [])[0]
+        for end in ready:
+            chunk = end.recv(1 << 16)
+            if not chunk:
+                return
+            (inner if end is outer else outer).sendall(chunk)
+
+
 @contextlib.contextmanager
 def tls_proxy(port: int, context: ssl.SSLContext) -> Iterator[int]:
     """Yield the loopback port that speaks TLS and passes everything on to ``port``."""
-    started: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-    thread = threading.Thread(
-        target=lambda: asyncio.run(_serve(port, context, started)), name="tls-proxy"
-    )
-    thread.start()
-    tls_port, loop, stop = started.result(timeout=20)
-    try:
-        yield tls_port
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(timeout=20)
-        assert not thread.is_alive()
-
-
-async def _serve(
-    port: int,
-    context: ssl.SSLContext,
-    started: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]],
-) -> None:
-    connections: set[asyncio.Task[None]] = set()
-
-    async def accept(reader: StreamReader, writer: StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        connections.add(task)
-        task.add_done_callback(connections.discard)
-        with contextlib.suppress(OSError):
-            await _join(reader, writer, port)
-
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    # Handshakes that fail are what some tests are about; the client tells of them.
-    loop.set_exception_handler(lambda *_: None)
-    server = await asyncio.start_server(accept, "127.0.0.1", ssl=context)
-    started.set_result((server.sockets[0].getsockname()[1], loop, stop))
-    await stop.wait()
-    server.close()
-    for task in list(connections):
-        task.cancel()
-    await asyncio.gather(*connections, return_exceptions=True)
-
-
-async def _join(reader: StreamReader, writer: StreamWriter, port: int) -> None:
-    inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
-    ways = [
-        asyncio.create_task(_pass_on(reader, inner_writer)),
-        asyncio.create_task(_pass_on(inner_reader, writer)),
-    ]
-    try:
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for way in ways:
-            way.cancel()
-        await asyncio.gather(*ways, return_exceptions=True)
-        for end in (writer, inner_writer):
-            end.transport.abort()
-            with contextlib.suppress(OSError):
-                await end.wait_closed()
-
-
-async def _pass_on(reader: StreamReader, writer: StreamWriter) -> None:
-    while chunk := await reader.read(1 << 16):
-        writer.write(chunk)
-        await writer.drain()
+    with _Proxy(port, context) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever, args=(0.01,), name="tls-proxy")
+        thread.start()
+        try:
+            yield proxy.server_address[1]
+        finally:
+            proxy.shutdown()
+            thread.join()
+            proxy.end_connections()

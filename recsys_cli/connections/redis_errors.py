@@ -72,7 +72,8 @@ _NOT_LET_IN = (
     ("WRONG_VERSION_NUMBER", "does not speak TLS on this port", "check the port in REDIS_URL"),
 )
 
-_CLOSED = (
+_CLOSED = ("closed by server", "reset by peer")
+_WANTS_TLS = (
     "where it wants TLS, write rediss:// or set REDIS_TLS=true; where it wants a certificate too,"
     " add ?ssl_certfile=FILE&ssl_keyfile=FILE"
 )
@@ -87,13 +88,13 @@ def translation(address: str, error: Exception, command: str) -> RecsysError:
     for classes, sentence in _WAIT:
         if isinstance(error, classes):
             said = sentence.format(text=text, reason=_reason(error))
-            hint = _CLOSED if "closed by server" in said else ""
+            hint = _WANTS_TLS if any(word in said for word in _CLOSED) else ""
             return BackendUnavailable(f"Redis at {address} {said}", hint=hint)
     if isinstance(error, driver.ResponseError):
         refusal = _foreign if "WRONGTYPE" in text else _refusal
         return refusal(address, error, command)
     if isinstance(error, driver.InvalidResponse | UnicodeError):
-        return BackendRefused(f"what is at {address} does not speak as Redis does")
+        return BackendRefused(f"what is at {address} does not speak as Redis does", hint=_WANTS_TLS)
     return BackendRefused(f"Redis at {address} cannot carry out {command}: {text}")
 
 

@@ -133,7 +133,7 @@ class RedisIndex:
             "ef_construction": int(field.get("ef_construction", 0)),
         }
         ef_runtime = self._connection.call("HGET", facts[b"index_name"], "ef_runtime")
-        if ef_runtime is not None:
+        if ef_runtime and ef_runtime.isdigit() and len(ef_runtime) < 10:
             parameters["ef_runtime"] = int(ef_runtime)
         return parameters
 

@@ -1,4 +1,4 @@
-"""The users that the README describes: they can do all that is theirs, and need every permission."""
+"""The users that the README describes can do all that is theirs, and need each permission."""
 
 from __future__ import annotations
 
@@ -132,6 +132,6 @@ def test_an_operator_needs_each_permission(redis_server: RedisServer, needless: 
     with (
         acl_user(redis_server, rules) as user,
         backends(redis_server, user) as opened,
-        pytest.raises(BackendRefused, match="does not let this user|may not create one"),
+        pytest.raises(BackendRefused, match=r"does not let this user|may not create one"),
     ):
         operate(opened)
