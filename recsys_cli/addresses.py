@@ -22,12 +22,15 @@ def is_ambiguous(url: str) -> bool:
     """Whether a character that needs percent-encoding may have cut the URL in a wrong place."""
     try:
         parts = urlsplit(url)
-        bare = any("=" not in option for option in parts.query.split("&") if option)
+        names = [option.partition("=") for option in parts.query.split("&") if option]
+        odd = any(not equals or not name.isidentifier() for name, equals, _ in names)
+        # Raises where the port is no number.
+        odd = odd or parts.port == 0
     except ValueError:
         return True
     if not url.startswith(_SCHEMES):
         return "@" in url or "?" in url
-    return bare or "#" in url or "@" in parts.path
+    return odd or "#" in url or "@" in parts.path
 
 
 def redact(url: str) -> str:
@@ -40,8 +43,8 @@ def redact(url: str) -> str:
     user, colon, _ = credentials.partition(":")
     # What stands there alone may be a password in the wrong place.
     shown = f"{user}:***@" if colon else "***@"
-    shown_options = "&".join(map(_shown_option, query.split("&")))
-    return f"{scheme}{separator}{shown if at else ''}{place}{'?' if query else ''}{shown_options}"
+    shown_options = "?" + "&".join(map(_shown_option, query.split("&"))) if query else ""
+    return f"{scheme}{separator}{shown if at else ''}{place}{shown_options}"
 
 
 def has_secret(url: str) -> bool:
@@ -69,5 +72,7 @@ def is_unverified(url: str) -> bool:
 
 
 def _shown_option(option: str) -> str:
-    name, equals, _ = option.partition("=")
-    return option if name in _SHOWN_OPTIONS else f"{name}{equals}{'***' if equals else ''}"
+    name, _, _ = option.partition("=")
+    if name in _SHOWN_OPTIONS:
+        return option
+    return f"{name}=***" if name in ("password", "ssl_password") else "***"
