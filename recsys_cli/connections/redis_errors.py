@@ -72,7 +72,7 @@ _NOT_LET_IN = (
     ("WRONG_VERSION_NUMBER", "does not speak TLS on this port", "check the port in REDIS_URL"),
 )
 
-_CLOSED = ("closed by server", "reset by peer")
+_CLOSED = ("closed by server", "reset by peer", "EOF occurred")
 _WANTS_TLS = (
     "where it wants TLS, write rediss:// or set REDIS_TLS=true; where it wants a certificate too,"
     " add ?ssl_certfile=FILE&ssl_keyfile=FILE"
@@ -127,7 +127,7 @@ def _forbidden(address: str, text: str, command: str) -> CommandUnavailable:
     what = (
         f"run {needed.upper().replace('|', ' ')}" if needed else f"use a key that {command} needs"
     )
-    rule = f"+{needed}" if needed else "with the pattern of the key"
+    rule = f"+{needed.lower()}" if needed else "with the pattern of the key"
     return CommandUnavailable(
         f"Redis at {address} does not let this user {what}",
         reply=text,
