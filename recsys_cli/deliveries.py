@@ -89,3 +89,19 @@ def replays_of(text: str) -> int:
 def replay_fields(original_id: str, replays: int) -> dict[str, str]:
     """Return what a replayed event has on the stream beside its own four fields."""
     return {"original_id": original_id, "replays": str(replays)}
+
+
+class PendingEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery that is not acknowledged yet. ``product_id`` is None where the body is gone.
+
+    ``idle_ms`` counts towards the claim time; of an event that waits for its next try it is not the
+    time since anything happened, which ``failure`` tells.
+    """
+
+    entry_id: str
+    product_id: str | None
+    event_type: str | None
+    consumer: str
+    idle_ms: int
+    deliveries: int
+    failure: Failure | None = None

@@ -111,17 +111,6 @@ class ProductEvent(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-class PendingEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """A delivery that is not acknowledged yet. ``product_id`` is None where the body is gone."""
-
-    entry_id: str
-    product_id: str | None
-    event_type: str | None
-    consumer: str
-    idle_ms: int
-    deliveries: int
-
-
 class ConsumerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """``idle_ms``: since it last asked for events; None where the backend does not say."""
 

@@ -20,13 +20,12 @@ from typing import NamedTuple, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from recsys_cli.deliveries import DeadLetter, Delivery, Failure
+from recsys_cli.deliveries import DeadLetter, Delivery, Failure, PendingEvent
 from recsys_cli.domain import (
     Health,
     IndexInfo,
     IndexSpec,
     Neighbor,
-    PendingEvent,
     Position,
     Product,
     ProductEvent,

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,11 +56,14 @@ class Recsys:
 
 
 def recsys_process(
-    *arguments: object, env: Mapping[str, str] | None = None, **options: Any
+    *arguments: object,
+    env: Mapping[str, str] | None = None,
+    prefix: Sequence[str] = (),
+    **options: Any,
 ) -> subprocess.Popen[str]:
-    """Start the command as a process of its own."""
+    """Start the command as a process of its own, by way of ``prefix``."""
     return subprocess.Popen(
-        [sys.executable, "-m", "recsys_cli", *map(str, arguments)],
+        [*prefix, sys.executable, "-m", "recsys_cli", *map(str, arguments)],
         env={**os.environ, **(env or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -65,7 +65,7 @@ class RedisServer:
         self.process = subprocess.Popen(command, stdout=log, stderr=log)
         log.close()
         if wait:
-            wait_until(self._answers, 20, "redis-server answers")
+            wait_until(self._answers, 60, "redis-server answers")
 
     def stop(self, *, kill: bool = False) -> None:
         if self.process is not None:

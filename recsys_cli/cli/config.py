@@ -19,10 +19,8 @@ def show(json: options.Json = False, redis: options.RedisUrl = None) -> None:
     """Show every setting, its value and where it comes from; secrets are masked."""
     settings = options.settings_for(redis)
     if json:
-        import msgspec
-
         shown = {name: {"value": v, "from": origin} for name, v, origin in settings.shown()}
-        render.json_line(msgspec.json.encode(shown))
+        render.json_line(shown)
         return
     columns = [render.Column(name, whole=True) for name in ("setting", "value", "from")]
     render.table(columns, [render.Row(row) for row in settings.shown()], title="settings")

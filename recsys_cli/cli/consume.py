@@ -122,11 +122,12 @@ def _status_line(report: ConsumeReport) -> str:
 def _tell_what_is_left(report: ConsumeReport, how: ConsumeOptions) -> None:
     if how.drain and report.pending:
         render.warning(
-            f"{report.pending:,} events are still pending, with another consumer or waiting for "
-            "their next try; the next run takes over what is due (recsys pending)"
+            f"still pending, with another consumer or waiting for the next try: "
+            f"{render.counted(report.pending, 'event')}; a later run takes over what is due "
+            "(recsys pending)"
         )
     if report.dead:
-        render.warning(f"{report.dead:,} events are dead letters now (recsys dlq list)")
+        render.warning(f"{render.counted(report.dead, 'event')} given up (recsys dlq list)")
 
 
 @contextmanager

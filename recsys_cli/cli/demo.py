@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from recsys_cli.cli import render
-from recsys_cli.errors import FeedError, NotFound
+from recsys_cli.errors import FeedError, NotFound, UsageError
 
 QUERIED = "prod-123"
 
@@ -35,10 +35,9 @@ def demo(
     from recsys_cli.wiring import Backends
 
     folder = Path(home) if home else Path(default_home()) / "demo"
-    for old in folder.glob("recsys.db*"):
-        old.unlink()
     settings = Settings(recsys_home=str(folder))
     render.notice(settings.describe())
+    _begin_anew(folder)
     with Backends(settings) as opened:
         feed = sample_feed()
         render.success(f"$ recsys import {feed.name}")
@@ -67,3 +66,15 @@ def sample_feed() -> Path:
         if (folder / "products.csv").is_file():
             return folder / "products.csv"
     raise FeedError("the sample catalogue is not installed")
+
+
+def _begin_anew(folder: Path) -> None:
+    """Throw away the file of an earlier demo, and none that is not of a demo."""
+    marker = folder / "made-by-recsys-demo"
+    old = list(folder.glob("recsys.db*"))
+    if old and not marker.exists():
+        raise UsageError(f"{old[0]} is not of a demo", hint="recsys demo --home ANOTHER_FOLDER")
+    for file in old:
+        file.unlink()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    marker.touch()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,9 +39,7 @@ def list_(
         render.Column("id", whole=True),
         render.Column("product_id", whole=True),
         render.Column("cause", whole=True),
-        render.Column("tries", "right", whole=True),
-        render.Column("replays", "right"),
-        render.Column("last failed"),
+        render.Column("failed", whole=True),
         render.Column("error"),
     ]
     rows = [
@@ -50,10 +47,8 @@ def list_(
             [
                 letter.id,
                 letter.raw.get("product_id", ""),
-                letter.cause,
-                letter.attempts,
-                letter.replays or "",
-                _ago(letter.last_failed_at),
+                letter.cause + (" again" if letter.replays else ""),
+                render.ago(letter.last_failed_at),
                 letter.error,
             ]
         )
@@ -79,7 +74,8 @@ def show(
     if json:
         _json_lines([letter])
         return
-    again = f" (replayed {letter.replays} times, and dead again)" if letter.replays else ""
+    times = render.counted(letter.replays, "time")
+    again = f" (replayed {times}, and dead again)" if letter.replays else ""
     whole = "" if letter.cause != NOT_WHOLE else " (only the beginning was kept)"
     render.facts(
         "dead letter",
@@ -88,8 +84,8 @@ def show(
             ("cause", letter.cause + again),
             ("error", letter.error),
             ("tries", letter.attempts),
-            ("first failed", f"{letter.first_failed_at} ({_ago(letter.first_failed_at)})"),
-            ("last failed", f"{letter.last_failed_at} ({_ago(letter.last_failed_at)})"),
+            ("first failed", f"{letter.first_failed_at} ({render.ago(letter.first_failed_at)})"),
+            ("last failed", f"{letter.last_failed_at} ({render.ago(letter.last_failed_at)})"),
             ("entry", letter.entry_id + whole),
             *((f"  {name}", value) for name, value in letter.raw.items()),
         ],
@@ -104,27 +100,23 @@ def summary(json: options.Json = False, redis: options.RedisUrl = None) -> None:
     with options.backends(redis) as opened:
         causes = summarize(opened.get_dead_letters())
     if json:
-        import msgspec
-
         for each in causes:
-            render.json_line(msgspec.json.encode(each))
+            render.json_line(each)
         return
     columns = [
         render.Column("cause", whole=True),
         render.Column("letters", "right", whole=True),
-        render.Column("replayed", "right"),
-        render.Column("first failed"),
-        render.Column("last failed"),
-        render.Column("newest error"),
+        render.Column("first", whole=True),
+        render.Column("last", whole=True),
+        render.Column("newest error", wraps=True),
     ]
     rows = [
         render.Row(
             [
                 each.cause,
                 render.number(each.letters),
-                render.number(each.replayed),
-                _ago(each.first_failed_at),
-                _ago(each.last_failed_at),
+                render.ago(each.first_failed_at),
+                render.ago(each.last_failed_at),
                 each.error,
             ]
         )
@@ -168,8 +160,8 @@ def replay(
             ),
         )
     verb = "would replay" if dry_run else "replayed"
-    again = f", {render.number(report.again)} of them not for the first time" * bool(report.again)
-    render.success(f"{verb} {render.number(report.replayed)} dead letters{again}")
+    again = f", {report.again:,} of them not for the first time" if report.again else ""
+    render.success(f"{verb} {render.counted(report.replayed, 'dead letter')}{again}")
     if report.gone:
         render.warning(f"{report.gone:,} were gone: replayed or purged by somebody else meanwhile")
     if report.not_whole:
@@ -192,10 +184,12 @@ def purge(
 
     choice = LetterChoice(ids=ids or (), cause=cause, every=every)
     what = f"all dead letters of cause {cause}" if cause else "all dead letters"
-    options.confirm("drop", f"{len(choice.ids)} dead letters" if choice.ids else what, yes=yes)
+    options.confirm(
+        "drop", render.counted(len(choice.ids), "dead letter") if choice.ids else what, yes=yes
+    )
     with options.backends(redis) as opened:
         purged = purge(opened.get_dead_letters(), choice)
-    render.success(f"dropped {render.number(purged)} dead letters")
+    render.success(f"dropped {render.counted(purged, 'dead letter')}")
 
 
 def _json_lines(letters: list[DeadLetter]) -> None:
@@ -203,13 +197,4 @@ def _json_lines(letters: list[DeadLetter]) -> None:
 
     for letter in letters:
         shown = msgspec.structs.asdict(letter) | {"replays": letter.replays}
-        render.json_line(msgspec.json.encode(shown))
-
-
-def _ago(moment: str) -> str:
-    """Return how long ago an ISO 8601 time was; a time that is none, as it is."""
-    try:
-        passed = datetime.now(UTC) - datetime.fromisoformat(moment)
-    except (ValueError, TypeError):
-        return moment
-    return render.duration_ms(max(0, round(passed.total_seconds() * 1000))) + " ago"
+        render.json_line(shown)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import ExitStack
 from functools import partial
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import typer
 
 from recsys_cli.cli import options, render
+from recsys_cli.cli.signals import exiting_on_signals
 from recsys_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -117,14 +118,17 @@ def run_import(
     rejects: str | None,
 ) -> ImportOutcome:
     """Import the files under a progress bar."""
-    from recsys_cli.feeds.reader import open_feed
-    from recsys_cli.feeds.rejects import RejectsFile
-    from recsys_cli.pipeline.import_feeds import import_feeds
-
     with ExitStack() as stack:
-        rejects_file = stack.enter_context(RejectsFile(rejects)) if rejects else None
-        bar = stack.enter_context(render.progress("import"))
-        listener = _Listener(bar, rejects_file)
+        # The outermost, so that the bar is gone when it speaks.
+        listener = stack.enter_context(_Listener(how))
+        stack.enter_context(exiting_on_signals())
+        from recsys_cli.feeds.reader import open_feed
+        from recsys_cli.feeds.rejects import RejectsFile
+        from recsys_cli.pipeline.import_feeds import import_feeds
+
+        if rejects:
+            listener.rejects = stack.enter_context(RejectsFile(rejects))
+        listener.bar = stack.enter_context(render.progress("import"))
         openers = [
             partial(listener.listening_to, partial(open_feed, name, reading, render.warning))
             for name in files
@@ -139,13 +143,33 @@ def run_import(
 class _Listener:
     """Shows an import while it runs, and writes its rejected rows."""
 
-    def __init__(self, bar: render.ProgressBar, rejects: RejectsFile | None) -> None:
-        self._bar = bar
-        self._rejects = rejects
+    def __init__(self, how: ImportOptions) -> None:
+        self.bar = render.ProgressBar(None, None)
+        self.rejects: RejectsFile | None = None
+        self._how = how
+        self._report: ImportReport | None = None
         self._feed: Feed | None = None
         self._feeds: list[Feed] = []
         self._unnamed_rejects = 0
         self._repeated = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Say how to go on after a signal, or after an error in the middle."""
+        read = self._report.read if self._report else 0
+        if error is None or not (read or isinstance(error, SystemExit)):
+            return
+        events = self._report.events if self._report else 0
+        render.warning(f"stopped after {read:,} rows, {events:,} events; {self._how_to_go_on()}")
+
+    def _how_to_go_on(self) -> str:
+        if self._how.dry_run:
+            return "nothing was changed"
+        if self._how.republish:
+            return "run the same command again"
+        return "run the same command again: what is published is not published twice"
 
     def listening_to(self, opener: partial[Feed]) -> Feed:
         self._feed = opener()
@@ -153,8 +177,8 @@ class _Listener:
         return self._feed
 
     def rejected(self, row: RejectedRow) -> None:
-        if self._rejects:
-            self._rejects.write(row)
+        if self.rejects:
+            self.rejects.write(row)
         self._unnamed_rejects += 1
         if self._unnamed_rejects <= SHOWN:
             render.warning(f"rejected: {row.file}, line {row.line}: {row.reason}")
@@ -168,8 +192,9 @@ class _Listener:
             )
 
     def progress(self, report: ImportReport) -> None:
+        self._report = report
         if self._feed is not None:
-            self._bar.update(
+            self.bar.update(
                 done=self._feed.bytes_read,
                 total=self._feed.total_bytes,
                 counts=f"{report.read:,} rows, {report.events:,} events",
@@ -181,7 +206,7 @@ class _Listener:
             if feed.folded:
                 render.notice(f"{feed.name}: {feed.folded:,} rows continued the product above them")
         if self._unnamed_rejects > SHOWN:
-            hint = "" if self._rejects else "; --rejects FILE writes them all"
+            hint = "" if self.rejects else "; --rejects FILE writes them all"
             render.warning(f"rejected: {self._unnamed_rejects - SHOWN:,} more rows{hint}")
         if self._repeated > SHOWN:
             render.warning(f"repeated: {self._repeated - SHOWN:,} more ids")
@@ -203,13 +228,11 @@ def show_import(outcome: ImportOutcome, how: ImportOptions, *, json: bool = Fals
         "rejected": report.rejected,
     }
     if json:
-        import msgspec
-
         timing = {
             "seconds": round(report.seconds, 3),
             "events_per_second": round(report.events_per_second, 1),
         }
-        render.json_line(msgspec.json.encode(counts | timing | {"dry_run": how.dry_run}))
+        render.json_line(counts | timing | {"dry_run": how.dry_run})
         return
     pairs = [(name, render.number(count)) for name, count in counts.items()]
     pairs.append(("seconds", f"{report.seconds:,.2f}"))

@@ -53,7 +53,7 @@ def info(json: options.Json = False, redis: options.RedisUrl = None) -> None:
         import msgspec
 
         extra = {"bytes_per_product": found.bytes_per_product}
-        render.json_line(msgspec.json.encode(msgspec.structs.asdict(found) | extra))
+        render.json_line(msgspec.structs.asdict(found) | extra)
         return
     render.facts(
         "index",

@@ -97,9 +97,7 @@ def show(product_id: Id, json: options.Json = False, redis: options.RedisUrl = N
     with options.backends(redis) as opened:
         product = show_product(opened.get_catalog(), product_id)
     if json:
-        import msgspec
-
-        render.json_line(msgspec.json.encode(product))
+        render.json_line(product)
         return
     pairs: list[tuple[str, object]] = [
         ("id", product.id),

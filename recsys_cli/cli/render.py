@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Literal, TextIO
 
@@ -89,9 +90,11 @@ def facts(title: str, pairs: Sequence[tuple[str, object]]) -> None:
     table([Column("what", whole=True), Column("value", whole=True)], rows, title=title)
 
 
-def json_line(encoded: bytes) -> None:
-    """Print one line of JSON, ready-made."""
-    sys.stdout.write(encoded.decode() + "\n")
+def json_line(value: object) -> None:
+    """Print one line of JSON."""
+    import msgspec
+
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
     sys.stdout.flush()
 
 
@@ -156,6 +159,11 @@ def number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:,.0f}"
 
 
+def counted(value: int, noun: str) -> str:
+    """Return a count with its noun: 1 event, 2 events."""
+    return f"{value:,} {noun}" + ("" if value == 1 else "s")
+
+
 def price(value: float | None) -> str:
     return "" if value is None else f"{value:,.2f}"
 
@@ -180,6 +188,15 @@ def duration_ms(value: int | None) -> str:
         if value < limit:
             return f"{value / divisor:.{0 if divisor == 1 else 1}f} {unit}"
     return f"{value / 3_600_000:.1f} h"
+
+
+def ago(moment: str) -> str:
+    """Return how long ago an ISO 8601 time was; a time that is none, as it is."""
+    try:
+        passed = datetime.now(UTC) - datetime.fromisoformat(moment)
+    except (ValueError, TypeError):
+        return moment
+    return duration_ms(max(0, round(passed.total_seconds() * 1000))) + " ago"
 
 
 def _say(text: str, style: str) -> None:

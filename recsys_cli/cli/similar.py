@@ -115,12 +115,10 @@ def show_similar(
 ) -> None:
     """Print one answer: a table, or one line of JSON."""
     if json:
-        import msgspec
-
         line = {"product_id": None if text is not None else answer.product_id}
         if text is not None:
             line["text"] = text
-        render.json_line(msgspec.json.encode({**line, "neighbors": answer.neighbors}))
+        render.json_line({**line, "neighbors": answer.neighbors})
         return
     rows = [
         render.Row(

@@ -17,9 +17,7 @@ def lag(json: options.Json = False, redis: options.RedisUrl = None) -> None:
     with options.backends(redis) as opened:
         status = opened.get_event_processor().status()
     if json:
-        import msgspec
-
-        render.json_line(msgspec.json.encode(status))
+        render.json_line(status)
         return
     oldest = render.duration_ms(status.oldest_pending_ms) if status.pending else "none"
     render.facts(
@@ -98,10 +96,8 @@ def pending(
             count, min_idle_ms=min_idle, consumer=consumer
         )
     if json:
-        import msgspec
-
         for event in events:
-            render.json_line(msgspec.json.encode(event))
+            render.json_line(event)
         return
     columns = [
         render.Column("entry", whole=True),
@@ -109,7 +105,8 @@ def pending(
         render.Column("event"),
         render.Column("consumer", whole=True),
         render.Column("idle", "right", whole=True),
-        render.Column("deliveries", "right"),
+        render.Column("tries", "right", whole=True),
+        render.Column("last error"),
     ]
     rows = [
         render.Row(
@@ -118,8 +115,9 @@ def pending(
                 "(body is gone)" if e.product_id is None else e.product_id,
                 e.event_type,
                 e.consumer,
-                render.duration_ms(e.idle_ms),
+                render.duration_ms(e.idle_ms) if e.failure is None else "waits",
                 e.deliveries,
+                e.failure and f"{e.failure.error} ({render.ago(e.failure.last_failed_at)})",
             ]
         )
         for e in events
@@ -137,10 +135,8 @@ def health(json: options.Json = False, redis: options.RedisUrl = None) -> None:
             opened.get_event_processor(), opened.get_catalog(), opened.get_vector_store()
         )
     if json:
-        import msgspec
-
         for check in checks:
-            render.json_line(msgspec.json.encode(check))
+            render.json_line(check)
         return
     columns = [
         render.Column("part", whole=True),

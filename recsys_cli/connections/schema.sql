@@ -1,5 +1,5 @@
 -- The one embedded file: event stream, catalog and vectors. Opened by connections/sqlite.py only.
--- Every statement may run again. A change of meaning raises SCHEMA_VERSION there.
+-- Every statement may run again. A change of meaning raises SCHEMA_VERSION in sqlite_schema.py.
 
 CREATE TABLE IF NOT EXISTS streams (
     id   INTEGER PRIMARY KEY,

@@ -10,52 +10,29 @@ import contextlib
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
 
+from recsys_cli.connections import sqlite_schema
+from recsys_cli.connections.sqlite_errors import translated
+from recsys_cli.connections.sqlite_schema import within
 from recsys_cli.domain import Health
-from recsys_cli.errors import BackendRefused, BackendUnavailable, NotOurFile, RecsysError
 
-APPLICATION_ID = int.from_bytes(b"recs", "big")
-SCHEMA_VERSION = 2
+LOG_BYTES = 64 << 20
+"""How long the write-ahead log may become before a writer waits for the readers to let go of it."""
 
-_SCHEMA = Path(__file__).with_name("schema.sql")
-_UPGRADES = {
-    1: """
-        ALTER TABLE events ADD COLUMN original_id TEXT;
-        ALTER TABLE events ADD COLUMN replays TEXT;
-        ALTER TABLE deliveries ADD COLUMN failure TEXT;""",
-}
-"""What to do to a file of each earlier version."""
-
+_LOG_WAIT_MS = 2000
 _MAPPED_BYTES = 1 << 30
-_RETRY_S = 0.01
-
-_ELSEWHERE = "set RECSYS_HOME to another folder"
-_WRITABLE = "set RECSYS_HOME to a folder that you may write to"
-_RESTORE = "move it away and import the products again, or restore a backup"
-
-_MEANINGS: dict[int, tuple[type[RecsysError], str, str]] = {
-    sqlite3.SQLITE_NOTADB: (NotOurFile, "{} is not a recsys file", _ELSEWHERE),
-    sqlite3.SQLITE_CORRUPT: (NotOurFile, "{} is damaged", _RESTORE),
-    sqlite3.SQLITE_BUSY: (BackendUnavailable, "another process keeps {} locked", ""),
-    sqlite3.SQLITE_LOCKED: (BackendUnavailable, "another process keeps {} locked", ""),
-    sqlite3.SQLITE_PROTOCOL: (BackendUnavailable, "another process keeps {} locked", ""),
-    sqlite3.SQLITE_FULL: (BackendUnavailable, "no space is left for {}", "free some disk space"),
-    sqlite3.SQLITE_IOERR: (BackendUnavailable, "cannot read or write {}", ""),
-    sqlite3.SQLITE_NOMEM: (BackendUnavailable, "no memory is left to use {}", ""),
-    sqlite3.SQLITE_READONLY: (BackendRefused, "may not write to {}", _WRITABLE),
-    sqlite3.SQLITE_PERM: (BackendRefused, "may not use {}", _WRITABLE),
-    sqlite3.SQLITE_CANTOPEN: (BackendRefused, "cannot open {}", _WRITABLE),
-}
 
 _Inode: TypeAlias = tuple[int, int]
 
 # Closing any descriptor of a database file drops every lock that this process holds on it
 # (https://sqlite.org/howtocorrupt.html, 2.2): files are made and opened by one thread at a time.
 _opening = threading.Lock()
+
+_ours: set[_Inode] = set()
+"""Files that this process may have open, and must not open in any other way."""
 
 
 class EmbeddedFile:
@@ -69,23 +46,23 @@ class EmbeddedFile:
         self._busy_timeout_s = busy_timeout_s
         self._idle: list[tuple[_Inode | None, sqlite3.Connection]] = []
         self._writing = threading.Lock()
+        self._log = Path(f"{os.path.realpath(path)}-wal")
+        self._log_limit = LOG_BYTES
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Lend a connection that sees the file as it is now, whatever is written meanwhile."""
-        with self._borrowed() as connection, _within(connection, "BEGIN"):
+        with self._borrowed() as connection, within(connection, "BEGIN"):
             yield connection
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Lend a connection that alone may write: all of the block lands, or nothing."""
         # SQLite's own waiting sleeps and tries again; within the process a lock is sooner.
-        with (
-            self._writing,
-            self._borrowed() as connection,
-            _within(connection, "BEGIN IMMEDIATE"),
-        ):
-            yield connection
+        with self._writing, self._borrowed() as connection:
+            with within(connection, "BEGIN IMMEDIATE"):
+                yield connection
+            self._shorten_log(connection)
 
     def health(self, part: str) -> Health:
         """Return who answers for ``part``; opens the file, and so makes it if it is missing."""
@@ -133,16 +110,16 @@ class EmbeddedFile:
             return None
 
     def _open(self) -> sqlite3.Connection:
-        _make_private(self.path)
+        sqlite_schema.make_private(self.path)
+        inode = _inode(self.path)
+        if inode is not None and inode not in _ours:
+            sqlite_schema.refuse_foreign(self.path)
+            _ours.add(inode)
         connection = sqlite3.connect(
             self.path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
         )
         try:
-            version = self._version(connection)
-            if version is None:
-                _create_schema(connection, self._busy_timeout_s)
-            elif version < SCHEMA_VERSION:
-                _upgrade(connection)
+            sqlite_schema.prepare(connection, self.path, self._busy_timeout_s)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
         except BaseException:
@@ -150,105 +127,40 @@ class EmbeddedFile:
             raise
         return connection
 
-    def _version(self, connection: sqlite3.Connection) -> int | None:
-        """Return the file's version, None while it is empty. Raises NotOurFile."""
-        with _within(connection, "BEGIN"):
-            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-            version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-        if tables == 0 and application_id in (0, APPLICATION_ID):
-            return None
-        if application_id != APPLICATION_ID:
-            raise NotOurFile(
-                f"{self.path} is a database of another program",
-                hint=_ELSEWHERE,
-            )
-        if version > SCHEMA_VERSION:
-            raise NotOurFile(
-                f"{self.path} was written by a newer recsys"
-                f" (file version {version}; this one reads up to {SCHEMA_VERSION})",
-                hint="pip install --upgrade recsys-cli",
-            )
-        return version
+    def _shorten_log(self, connection: sqlite3.Connection) -> None:
+        """Empty the write-ahead log when it has become long.
+
+        SQLite starts it anew only in a moment without readers, which may never come. Somebody who
+        reads for longer than we wait lets it grow by as much again before the next try.
+        """
+        try:
+            size = self._log.stat().st_size
+        except OSError:
+            return
+        if size < self._log_limit:
+            return
+        is_busy = 1
+        # The transaction has landed, so whatever is the matter here can wait.
+        with contextlib.suppress(sqlite3.Error), _waiting(connection, _LOG_WAIT_MS):
+            (is_busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        self._log_limit = LOG_BYTES + (size if is_busy else 0)
+
+
+@contextlib.contextmanager
+def _waiting(connection: sqlite3.Connection, timeout_ms: int) -> Iterator[None]:
+    """Wait no longer than this for a lock within the block."""
+    (before,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    connection.execute(f"PRAGMA busy_timeout = {timeout_ms}")
+    try:
+        yield
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {before}")
 
 
 def named_queries(path: Path) -> dict[str, str]:
     """Return the queries of an SQL file, each under the name in the ``-- name:`` line above it."""
     _, *sections = path.read_text(encoding="utf-8").split("-- name: ")
     return {name.strip(): query for name, _, query in (s.partition("\n") for s in sections)}
-
-
-@contextlib.contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Raise what SQLite or the file system has against ``path`` as one of our errors."""
-    try:
-        yield
-    except (sqlite3.Error, sqlite3.Warning) as error:
-        raise translation(path, error) from error
-    except OSError as error:
-        raise BackendRefused(
-            f"cannot use {path}: {error.strerror or error}", hint=_WRITABLE
-        ) from error
-
-
-def translation(path: Path, error: sqlite3.Error | sqlite3.Warning) -> RecsysError:
-    """Return our error for SQLite's (https://sqlite.org/rescode.html)."""
-    # The low byte is the primary result code; what the Python module raises itself has none.
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    kind, what, hint = _MEANINGS.get(code, (BackendRefused, "cannot use {}", ""))
-    return kind(f"{what.format(path)}: {error}", hint=hint)
-
-
-@contextlib.contextmanager
-def _within(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
-    connection.execute(begin)
-    try:
-        yield
-        connection.execute("COMMIT")
-    finally:
-        # Not after a commit; and some errors have rolled back already.
-        if connection.in_transaction:
-            connection.rollback()
-
-
-def _make_private(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-
-
-def _create_schema(connection: sqlite3.Connection, timeout_s: float) -> None:
-    _enter_wal(connection, timeout_s)
-    connection.executescript(
-        f"BEGIN IMMEDIATE;\n{_SCHEMA.read_text(encoding='utf-8')}"
-        f"PRAGMA application_id = {APPLICATION_ID};"
-        f"PRAGMA user_version = {SCHEMA_VERSION};"
-        "COMMIT;"
-    )
-
-
-def _upgrade(connection: sqlite3.Connection) -> None:
-    with _within(connection, "BEGIN IMMEDIATE"):
-        # Read again: another process may have been faster.
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        for number in range(version, SCHEMA_VERSION):
-            for statement in _UPGRADES[number].split(";"):
-                connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-
-def _enter_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
-    # SQLite does not wait for this lock, and another process may be at the same point.
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(_RETRY_S)
-        else:
-            return
 
 
 def _inode(path: Path) -> _Inode | None:

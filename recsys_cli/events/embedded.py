@@ -19,12 +19,11 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 
 from recsys_cli.connections.sqlite import EmbeddedFile, named_queries
-from recsys_cli.deliveries import DeadLetter, Delivery, Failure
+from recsys_cli.deliveries import DeadLetter, Delivery, Failure, PendingEvent
 from recsys_cli.domain import (
     ConsumerStatus,
     GroupStatus,
     Health,
-    PendingEvent,
     Position,
     ProductEvent,
     StreamStatus,
@@ -204,8 +203,9 @@ class EmbeddedStream:
                 consumer=holder,
                 idle_ms=idle_ms,
                 deliveries=attempts,
+                failure=_failure(failure),
             )
-            for number, product_id, event_type, holder, idle_ms, attempts in rows
+            for number, product_id, event_type, holder, idle_ms, attempts, failure in rows
         ]
 
     def health(self) -> Health:
@@ -274,7 +274,7 @@ class EmbeddedStream:
                 entry_id=entry_id,
                 consumer=consumer,
                 attempt=attempts,
-                failure=_failure_decoder.decode(failure) if failure else None,
+                failure=_failure(failure),
             )
             if delivery is None:
                 no_events.append(entry_id)
@@ -336,6 +336,10 @@ def _row(event: ProductEvent) -> list[str]:
 def _raw(fields: Sequence[bytes | None]) -> dict[bytes, bytes]:
     present = zip(codec.FIELDS, fields, strict=True)
     return {name.encode(): value for name, value in present if value is not None}
+
+
+def _failure(raw: str | None) -> Failure | None:
+    return _failure_decoder.decode(raw) if raw else None
 
 
 def _at(entry_id: str) -> dict[str, int]:

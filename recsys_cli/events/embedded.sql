@@ -132,7 +132,7 @@ ORDER BY position LIMIT :count
 
 -- name: pending
 SELECT position, CAST(product_id AS TEXT), CAST(event_type AS TEXT),
-       consumer, max(0, :now_ms - delivered_at_ms), attempts
+       consumer, max(0, :now_ms - delivered_at_ms), attempts, failure
 FROM deliveries LEFT JOIN events USING (position)
 WHERE consumer_group = :group AND delivered_at_ms <= :now_ms - :min_idle_ms
   AND (:consumer IS NULL OR consumer = :consumer)

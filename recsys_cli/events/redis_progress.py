@@ -10,11 +10,11 @@ from recsys_cli.connections.redis import (
     Reply,
     pairs,
 )
+from recsys_cli.deliveries import PendingEvent
 from recsys_cli.domain import (
     BEGINNING,
     ConsumerStatus,
     GroupStatus,
-    PendingEvent,
     Position,
     ProductEvent,
     StreamStatus,

@@ -29,8 +29,8 @@ from recsys_cli.connections.redis import (
     flat,
     pairs,
 )
-from recsys_cli.deliveries import DeadLetter, Delivery, Failure
-from recsys_cli.domain import Health, PendingEvent, Position, ProductEvent, StreamStatus
+from recsys_cli.deliveries import DeadLetter, Delivery, Failure, PendingEvent
+from recsys_cli.domain import Health, Position, ProductEvent, StreamStatus
 from recsys_cli.errors import GroupMissing
 from recsys_cli.events import codec, redis_letters
 from recsys_cli.events.redis_progress import GroupProgress, group_is_gone
@@ -167,7 +167,14 @@ class RedisStreams:
     def pending(
         self, limit: int, *, min_idle_ms: int = 0, consumer: str | None = None
     ) -> list[PendingEvent]:
-        return self._progress.pending(limit, min_idle_ms=min_idle_ms, consumer=consumer)
+        events = self._progress.pending(limit, min_idle_ms=min_idle_ms, consumer=consumer)
+        failures = self._connection.pipeline(
+            ("HGET", self._failures, event.entry_id) for event in events
+        )
+        return [
+            msgspec.structs.replace(event, failure=_failure(raw))
+            for event, raw in zip(events, failures, strict=True)
+        ]
 
     def health(self) -> Health:
         return self._connection.health("events")
@@ -251,7 +258,7 @@ class RedisStreams:
         return msgspec.structs.replace(
             delivery,
             attempt=rows[0][3] if rows else 2,
-            failure=_failure_decoder.decode(failure) if failure else None,
+            failure=_failure(failure),
         )
 
     def _hold(self, deliveries: Sequence[Delivery], *, idle_ms: int) -> None:
@@ -290,3 +297,7 @@ class RedisStreams:
             return
         self._next_trim_s = now_s + _TRIM_EVERY_S
         self._progress.trim()
+
+
+def _failure(raw: bytes | None) -> Failure | None:
+    return _failure_decoder.decode(raw) if raw else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -30,18 +32,24 @@ class RejectsFile:
         else:
             why = {"file": row.file, "line": row.line, "reason": row.reason}
             line = msgspec.json.encode({**row.raw, REJECT: why}, enc_hook=str).decode()
-        try:
+        with self._complaining():
             if self._file is None:
                 self._file = self._path.open("w", encoding="utf-8")
             self._file.write(line + "\n")
-        except OSError as error:
-            raise FeedError(
-                f"cannot write the rejects to {self._path}: {error.strerror}"
-            ) from error
 
     def __enter__(self) -> RejectsFile:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
-            self._file.close()
+            with self._complaining():
+                self._file.close()
+
+    @contextmanager
+    def _complaining(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise FeedError(
+                f"cannot write the rejects to {self._path}: {error.strerror}"
+            ) from error

@@ -240,8 +240,8 @@ class Consumer:
         self._done([d.entry_id for d in lost])
         self.report.lost += len(lost)
         self._notify(
-            f"lost {len(lost)} events: taken off the stream before they were stored, the first "
-            f"{lost[0].entry_id}; import the feeds again with --republish"
+            f"lost {', '.join(d.entry_id for d in lost[:5])}: taken off the stream before it was "
+            "stored; import the feeds again with --republish"
         )
 
     def _bury(self, letters: Sequence[DeadLetter]) -> None:

@@ -40,7 +40,6 @@ class CauseSummary(msgspec.Struct, kw_only=True):
 
     cause: str
     letters: int = 0
-    replayed: int = 0
     first_failed_at: str
     last_failed_at: str
     error: str
@@ -88,7 +87,6 @@ def summarize(letters: DeadLetters) -> list[CauseSummary]:
             ),
         )
         summary.letters += 1
-        summary.replayed += letter.replays > 0
         summary.first_failed_at = min(summary.first_failed_at, letter.first_failed_at)
         summary.last_failed_at = max(summary.last_failed_at, letter.last_failed_at)
         summary.error, summary.latest_id = letter.error, letter.id

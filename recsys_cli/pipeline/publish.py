@@ -47,6 +47,16 @@ class ImportReport:
     def events_per_second(self) -> float:
         return self.events / self.seconds if self.seconds else 0.0
 
+    def count(self, events: Iterable[ProductEvent], known: Mapping[str, ProductState]) -> None:
+        """Count what the stream has accepted; a create of a ``known`` product is an update."""
+        for event in events:
+            if event.type is EventType.DELETE:
+                self.deleted += 1
+            elif known.get(event.product_id, NOTHING).exists:
+                self.updated += 1
+            else:
+                self.created += 1
+
     def stop_clock(self) -> None:
         self.seconds = time.monotonic() - self.started
 
@@ -85,8 +95,8 @@ class FeedPublisher:
     ) -> None:
         """Publish one feed."""
         for chunk, rejected in _chunks(rows):
-            self.report.read += len(chunk) + len(rejected)
             self._publish_chunk(self._newest(chunk, on_duplicate))
+            self.report.read += len(chunk) + len(rejected)
             for row in rejected:
                 self._reject(row)
                 on_rejected(row)
@@ -98,7 +108,6 @@ class FeedPublisher:
         for start in range(0, len(product_ids), CHUNK):
             chunk = product_ids[start : start + CHUNK]
             self._send([ProductEvent(type=EventType.DELETE, product_id=i) for i in chunk], {})
-        self.report.deleted += len(product_ids)
         self.report.stop_clock()
 
     def _reject(self, row: RejectedRow) -> None:
@@ -122,18 +131,10 @@ class FeedPublisher:
 
     def _publish_chunk(self, rows: Mapping[str, FeedRow]) -> None:
         known = self._catalog.get(list(rows))
-        events = []
-        for product_id, row in rows.items():
-            event = self._event(row, known.get(product_id, NOTHING))
-            if event is None:
-                self.report.unchanged += 1
-                continue
-            if known.get(product_id, NOTHING).exists:
-                self.report.updated += 1
-            else:
-                self.report.created += 1
-            events.append(event)
+        changes = [self._event(row, known.get(i, NOTHING)) for i, row in rows.items()]
+        events = [event for event in changes if event is not None]
         self._send(events, known)
+        self.report.unchanged += len(changes) - len(events)
 
     def _event(self, row: FeedRow, state: ProductState) -> ProductEvent | None:
         if state.exists and not self._republish:
@@ -148,6 +149,7 @@ class FeedPublisher:
     def _send(self, events: list[ProductEvent], known: Mapping[str, ProductState]) -> None:
         if events and not self._dry_run:
             publish_events(self._events, self._catalog, events, known)
+        self.report.count(events, known)
 
 
 def publish_events(

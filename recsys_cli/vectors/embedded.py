@@ -24,9 +24,11 @@ from recsys_cli.domain import (
     SearchFilter,
     StoredEmbedding,
 )
-from recsys_cli.errors import IndexMismatch, IndexMissing
+from recsys_cli.errors import IndexMismatch, IndexMissing, InvalidData
 from recsys_cli.ports import Embedding, Vector
 from recsys_cli.vectors.embedded_blocks import FLOAT32, VectorBlocks, best
+
+UNIT_TOLERANCE = 0.001
 
 _SQL = named_queries(Path(__file__).with_suffix(".sql"))
 
@@ -166,7 +168,8 @@ class EmbeddedVectors:
             blocks = VectorBlocks(connection, index.id, index.dimension)
             rows = self._rows(connection, product_ids)
             ids = {row.slot: row.product_id for row in rows.values()}
-            return {ids[slot]: vector for slot, vector in blocks.read(ids)}
+            found = dict(blocks.read(ids))
+        return {ids[slot]: _intact(ids[slot], vector) for slot, vector in found.items()}
 
     def search(
         self, vector: Vector, limit: int, where: SearchFilter | None = None
@@ -245,6 +248,17 @@ def _checked(embedding: Embedding, dimension: int) -> Vector | None:
         )
     if not np.isfinite(vector).all():
         raise ValueError(f"the vector of {embedding.product_id!r} has a value that is not finite")
+    return vector
+
+
+def _intact(product_id: str, vector: Vector) -> Vector:
+    with np.errstate(over="ignore", invalid="ignore"):
+        is_unit = abs(float(vector @ vector) - 1) < UNIT_TOLERANCE
+    if not is_unit:
+        raise InvalidData(
+            f"the vector of product {product_id!r} is damaged",
+            hint="recsys index drop --embeddings, then import the products with --republish",
+        )
     return vector
 
 

@@ -21,6 +21,9 @@ FLOAT32 = np.dtype("<f4")
 SCORE_DECIMALS = 6
 """Scores that agree so far are a tie: float32 says no more."""
 
+LONGEST_COSINE = 1.001
+"""What two unit vectors can come to, in float32."""
+
 Slots: TypeAlias = npt.NDArray[np.int64]
 Scores: TypeAlias = npt.NDArray[np.float64]
 
@@ -74,8 +77,12 @@ class VectorBlocks(NamedTuple):
         for block, rows in rows_by_block:
             with self.connection.blobopen("vector_blocks", "vectors", block, readonly=True) as blob:
                 vectors = np.frombuffer(blob.read(), FLOAT32).reshape(BLOCK_ROWS, self.dimension)
-            found_slots.append(block * BLOCK_ROWS + rows)
-            found_scores.append((vectors @ query)[rows])
+            # A vector that is damaged on the disk may be anything: it is nobody's neighbor.
+            with np.errstate(over="ignore", invalid="ignore"):
+                products = (vectors @ query)[rows]
+                is_cosine = np.abs(products) <= LONGEST_COSINE
+            found_slots.append(block * BLOCK_ROWS + rows[is_cosine])
+            found_scores.append(products[is_cosine])
         scores = np.concatenate(found_scores).astype(np.float64)
         return np.concatenate(found_slots), scores.clip(-1, 1).round(SCORE_DECIMALS)
 

@@ -23,7 +23,7 @@ from recsys_cli.errors import BackendUnavailable
 from recsys_cli.pipeline.publish import publish_events
 from recsys_cli.settings import load
 from recsys_cli.wiring import Backends
-from tests.chaos.fleet import CLAIM_IDLE_MS, Fleet
+from tests.chaos.fleet import Fleet
 from tests.chaos.reckoning import reckon
 from tests.chaos.traffic import Traffic
 from tests.chaos.world import AUDIT, World
@@ -71,7 +71,6 @@ class Night:
         self._traffic = Traffic(self._chance, plan.products)
         self._backends = Backends(load(environ=world.environment))
         self._published: list[tuple[Position, ProductEvent]] = []
-        self._resume_at_s = 0.0
         self._count: Counter[str] = Counter()
         self._prepare()
         self._fleet = Fleet(plan.consumers, world.environment, folder)
@@ -116,7 +115,7 @@ class Night:
             self._publish(remaining // (len(acts) - number))
             wait_until(self._has_kept_up, 300, "the consumers keep up")
             act()
-            self._look_after()
+            self._fleet.supervise()
 
     def _publish(self, count: int) -> None:
         """Publish in pieces: in order, sometimes twice, sometimes from where it once stood."""
@@ -132,7 +131,7 @@ class Night:
                     self._count["repeated"] += 1
             self._count["events"] += len(events)
             count -= len(events)
-            self._look_after()
+            self._fleet.supervise()
 
     def _publish_some(self, events: list[ProductEvent]) -> None:
         processor = self._backends.get_event_processor()
@@ -152,7 +151,6 @@ class Night:
 
     def _stop(self) -> None:
         self._count["stops"] += self._fleet.strike(signal.SIGSTOP, self._chance)
-        self._resume_at_s = time.monotonic() + 2 * CLAIM_IDLE_MS / 1000
 
     def _restart(self) -> None:
         self._count["restarts"] += self._world.restart(kill=self._chance.random() < 0.5)
@@ -174,19 +172,14 @@ class Night:
         self._count["poison"] += 1
 
     def _has_kept_up(self) -> bool:
-        self._look_after()
+        self._fleet.supervise()
         status = self._backends.get_event_processor().status()
         # So that they have work left whenever they are hit, and all of it is not left for the end.
         return status.lag is not None and status.lag < max(100, self._plan.events // 50)
 
-    def _look_after(self) -> None:
-        if time.monotonic() >= self._resume_at_s:
-            self._fleet.resume()
-        self._fleet.supervise()
-
     def _eventually(self, act: Callable[[], object]) -> None:
         def is_done() -> bool:
-            self._look_after()
+            self._fleet.supervise()
             try:
                 act()
             except BackendUnavailable:

@@ -64,6 +64,13 @@ def test_no_rejects_no_file(recsys_embedded: Recsys, tmp_path: Path) -> None:
     assert not (tmp_path / "rejects").exists()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_rejects_on_a_full_disk_are_one_sentence(recsys_embedded: Recsys, tmp_path: Path) -> None:
+    path = feed(tmp_path, "a,Lamp,cheap", "b,Desk,2")
+    result = recsys_embedded("import", path, "--rejects", "/dev/full", exits=1)
+    assert "cannot write the rejects to /dev/full: No space left on device" in result.err
+
+
 def test_strict_stops_at_the_first(recsys: Recsys, tmp_path: Path) -> None:
     path = feed(tmp_path, "a,Lamp,1", "b,Desk,cheap", "c,Chair,3")
     result = recsys("import", path, "--strict", "--json", exits=3)

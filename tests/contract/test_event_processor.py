@@ -214,6 +214,7 @@ def test_a_postponed_event_comes_again_with_its_failure_and_blocks_nobody(opened
     (bad, *_) = events.receive("c", 1, 0)
     start = time.monotonic()
     events.postpone(bad, failure(1), 300)
+    assert [p.failure for p in events.pending(5)] == [failure(1)]
 
     assert ids(events.receive("c", 5, 0)) == ["p1"], "the others go on"
     (again,) = opened().receive("other", 5, 20_000)

@@ -298,7 +298,7 @@ def test_events_that_somebody_deleted_are_reported_as_lost(
 
     said = recsys_embedded("consume", "--drain", "--claim-idle-ms", 1, exits=3).err
 
-    assert "events: taken off the stream before they were stored" in said
+    assert said.count("taken off the stream before it was stored") >= 1
     assert "processed 50" in said
     assert ", lost 2, " in said
     assert documents(recsys_embedded) == 48

@@ -12,7 +12,7 @@ import redis.exceptions
 from recsys_cli.connections.redis import RedisConnection
 from recsys_cli.connections.redis_errors import translation as of_redis
 from recsys_cli.connections.sqlite import EmbeddedFile
-from recsys_cli.connections.sqlite import translation as of_sqlite
+from recsys_cli.connections.sqlite_errors import translation as of_sqlite
 from recsys_cli.errors import (
     BackendRefused,
     BackendUnavailable,
