@@ -55,6 +55,7 @@ def places(port: int, user: str) -> dict[str, Place]:
         "REDIS_URL, as an option": Place({"REDIS_URL": query}),
         "REDIS_URL, not encoded": Place({"REDIS_URL": f"redis://{user}:{SECRET}@127.0.0.1:{port}"}),
         "REDIS_PASSWORD": Place({"REDIS_URL": bare, "REDIS_PASSWORD": SECRET}),
+        "REDIS_PASSWORD, plain": Place({"REDIS_URL": bare, "REDIS_PASSWORD": MARK}),
         "recsys.toml, URL": Place(toml=f"redis_url = '{url}'"),
         "recsys.toml, password": Place(toml=f"redis_url = '{bare}'\nredis_password = '{SECRET}'"),
         "--redis": Place(flags=["--redis", url]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,22 +53,6 @@ def fields(key: str | bytes, **values: bytes) -> Garble:
     return lambda client: run(client, "HSET", key, *flat(values))
 
 
-def failure(value: bytes) -> Garble:
-    """What went wrong with an event that is pending."""
-
-    def garble(client: redis.Redis) -> None:
-        group = "product-processors"
-        with contextlib.suppress(redis.ResponseError):
-            client.xgroup_create("product:updates", group, "0", mkstream=True)
-        entry_id = client.xadd(
-            "product:updates", {"event_type": "delete", "product_id": "p", "data": "{}"}
-        )
-        client.xreadgroup(group, "c", {"product:updates": ">"})
-        client.hset(f"product:updates:failures:{group}", entry_id, value)
-
-    return garble
-
-
 def entry(key: str, **values: bytes) -> Garble:
     return lambda client: run(client, "XADD", key, "*", *flat(values))
 
@@ -110,8 +93,6 @@ GARBLED: dict[str, Garble] = {
         replays=b"9" * 5000,
     ),
     "letter: noise": entry("product:updates:dead", entry_id=NOISE, event=NOISE, attempts=NOISE),
-    "letters: count": entry("product:updates:dead", attempts=b"9" * 5000),
-    "failure: noise": failure(NOISE),
     "stream: a string": string("product:updates", NOISE),
     "letters: a string": string("product:updates:dead", NOISE),
     "failures: a string": string("product:updates:failures:product-processors", NOISE),

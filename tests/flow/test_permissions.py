@@ -109,6 +109,13 @@ def test_a_worker_can_do_all_that_is_its_own(with_index: RedisServer) -> None:
         work(opened)
 
 
+def test_a_worker_can_do_without_what_only_a_newer_redis_has(with_index: RedisServer) -> None:
+    rules = ["+xack" if rule == "+xackdel" else rule for rule in worker_rules()]
+    assert "+xack" in rules
+    with acl_user(with_index, rules) as user, backends(with_index, user) as opened:
+        work(opened)
+
+
 def test_an_operator_can_do_the_rest(redis_server: RedisServer) -> None:
     rules = worker_rules() + operator_rules()
     with acl_user(redis_server, rules) as user, backends(redis_server, user) as opened:
