@@ -50,8 +50,9 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     def raw(self) -> dict[str, str]:
         """The entry as text, as it was or would have been on the stream."""
         if isinstance(self.event, ProductEvent):
-            again = replay_fields(str(self.position), self.replays) if self.replays else {}
-            return self.event.as_text() | again
+            place = str(self.position)
+            moved = self.replays or place != self.entry_id
+            return self.event.as_text() | (replay_fields(place, self.replays) if moved else {})
         return self.event.raw if isinstance(self.event, UndecodableEvent) else {}
 
 

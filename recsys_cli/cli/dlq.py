@@ -76,7 +76,7 @@ def show(
         return
     times = render.counted(letter.replays, "time")
     again = f" (replayed {times}, and dead again)" if letter.replays else ""
-    whole = "" if letter.cause != NOT_WHOLE else " (only the beginning was kept)"
+    whole = " (not kept whole)" if letter.cause in NOT_WHOLE else ""
     render.facts(
         "dead letter",
         [
@@ -166,7 +166,7 @@ def replay(
         render.warning(f"{report.gone:,} were gone: replayed or purged by somebody else meanwhile")
     if report.not_whole:
         render.warning(
-            f"{report.not_whole:,} oversized ones cannot be replayed: only their beginning was kept"
+            f"{report.not_whole:,} cannot be replayed: oversized or not UTF-8, so not kept whole"
         )
         raise typer.Exit(3)
 

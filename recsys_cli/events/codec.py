@@ -95,7 +95,11 @@ def _decode(raw: Raw) -> ProductEvent:
             f"the event is {size} bytes long; at most {MAX_EVENT_BYTES} are allowed",
             cause="oversized",
         )
-    kind = _text(raw.get(b"event_type", b""))
+    try:
+        fields = {name: raw.get(name.encode(), b"").decode() for name in FIELDS}
+    except UnicodeDecodeError as error:
+        raise InvalidEvent(f"a field is not UTF-8: {error.reason}", cause="not-utf-8") from None
+    kind = fields["event_type"]
     try:
         event_type = EventType(kind)
     except ValueError:
@@ -103,29 +107,27 @@ def _decode(raw: Raw) -> ProductEvent:
             f"unknown event_type {kind[:60]!r}; it must be create, update or delete",
             cause="unknown-type",
         ) from None
-    try:
-        product_id = raw.get(b"product_id", b"").decode()
-        timestamp = raw.get(b"timestamp", b"").decode()
-    except UnicodeDecodeError as error:
-        raise InvalidEvent(f"a field is not UTF-8: {error.reason}") from None
-    if not product_id.strip():
+    if not fields["product_id"].strip():
         raise InvalidEvent("the event has no product_id", cause="no-id")
-    product_id = clean_id(product_id)
+    product_id = clean_id(fields["product_id"])
     data: dict[str, object] = {}
     if event_type is not EventType.DELETE:
-        data = _data(raw.get(b"data", b""))
+        data = _data(fields["data"])
         inner = data.pop("id", None)
         if inner is not None and clean_id(inner) != product_id:
             raise InvalidEvent(f"data names another product: {clean_id(inner)!r}")
     return ProductEvent(
-        type=event_type, product_id=product_id, fields=clean_fields(data), timestamp=timestamp
+        type=event_type,
+        product_id=product_id,
+        fields=clean_fields(data),
+        timestamp=fields["timestamp"],
     )
 
 
-def _data(raw: bytes) -> dict[str, object]:
+def _data(text: str) -> dict[str, object]:
     try:
-        return _decoder.decode(raw or b"{}")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return _decoder.decode(text or "{}")
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise InvalidEvent(f"data is not a JSON object: {error}") from None
 
 

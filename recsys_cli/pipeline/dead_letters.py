@@ -12,8 +12,8 @@ from recsys_cli.deliveries import DeadLetter
 from recsys_cli.errors import DeadLetterNotFound, UsageError
 from recsys_cli.ports import DeadLetters
 
-NOT_WHOLE = "oversized"
-"""The cause whose letters hold only the beginning of their event: nothing is left to replay."""
+NOT_WHOLE = frozenset({"oversized", "not-utf-8"})
+"""Causes whose letters hold only the beginning, or a transcript, of their event."""
 
 PAGE = 500
 
@@ -106,7 +106,7 @@ def replay(
     """
     report = ReplayReport()
     for letter in _chosen(letters, choice):
-        if letter.cause == NOT_WHOLE:
+        if letter.cause in NOT_WHOLE:
             report.not_whole += 1
         elif dry_run or letters.replay(letter):
             report.replayed += 1
