@@ -16,6 +16,10 @@ from recsys_cli.errors import InvalidProduct
 
 MAX_ID_BYTES = 512
 MAX_PRODUCT_BYTES = 1_000_000
+"""As JSON, the form in which it travels and is kept."""
+
+_MAY_BE_TOO_LONG = MAX_PRODUCT_BYTES // 16
+"""In characters: with its quotes, one can be as much as fourteen bytes of JSON."""
 
 
 def clean_text(value: object) -> str:
@@ -60,9 +64,10 @@ def clean_fields(raw: Mapping[str, object]) -> Fields:
             if name in ("name", "category"):
                 text = " ".join(text.split())
             fields[name] = text or None
-            size += len(name) + len(text)
-    if size > MAX_PRODUCT_BYTES:
-        raise InvalidProduct(f"the product is {size} bytes long; at most {MAX_PRODUCT_BYTES}")
+            size += len(text)
+        size += len(name)
+    if size > _MAY_BE_TOO_LONG and (exact := len(msgspec.json.encode(fields))) > MAX_PRODUCT_BYTES:
+        raise InvalidProduct(f"the product is {exact} bytes long; at most {MAX_PRODUCT_BYTES}")
     return fields
 
 

@@ -8,7 +8,6 @@ or where RECSYS_CONFIG says, and has the names of the environment in lower case:
 from __future__ import annotations
 
 import os
-import re
 import socket
 import tomllib
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from recsys_cli.addresses import has_secret, is_encrypted, is_unverified, redact
 from recsys_cli.errors import SettingsError
 
 NEIGHBOR_IS_STRONG = 0.75
@@ -52,6 +52,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_db: Annotated[int, Meta(ge=0)] = 0
     redis_username: str | None = None
     redis_password: str | None = None
+    redis_tls: bool = False
+    redis_ca_certs: str | None = None
     recsys_home: str = ""
     origins: dict[str, str] = {}
 
@@ -78,7 +80,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """The URL to connect to; it may hold a password, so show it only through redact()."""
         if self.redis_url:
             return self.redis_url
-        return f"redis://{self.redis_host}:{self.redis_port}/{self.redis_db}"
+        scheme = "rediss" if self.wants_tls else "redis"
+        return f"{scheme}://{self.redis_host}:{self.redis_port}/{self.redis_db}"
+
+    @property
+    def wants_tls(self) -> bool:
+        """Whether Redis may only be reached over TLS. Who names a CA wants it asked."""
+        return self.redis_tls or self.redis_ca_certs is not None
 
     @property
     def embedded_path(self) -> Path:
@@ -91,15 +99,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def describe(self) -> str:
         """Return in a few words which backend the commands talk to, without secrets."""
-        parts = {
-            "events": self.events_backend,
-            "catalog": self.catalog_backend,
-            "vectors": self.vectors_backend,
-        }
-        places = {part: self._place(backend) for part, backend in parts.items()}
+        places = {part: self._place(backend) for part, backend in self._backends.items()}
         if len(set(places.values())) == 1:
             return places["events"]
         return ", ".join(f"{part}: {place}" for part, place in places.items())
+
+    def warnings(self) -> list[str]:
+        """Return what an operator should know before anything is sent."""
+        said = []
+        if self.origins.get("redis_url") == "flag" and has_secret(self.redis_address):
+            said.append(
+                "every user of this machine can read the password in --redis; put it into"
+                " REDIS_PASSWORD, REDIS_URL or recsys.toml instead"
+            )
+        if BackendType.REDIS in self._backends.values() and is_unverified(self.redis_address):
+            said.append(
+                "the certificate of Redis is not verified, as its URL asks: whoever is in between"
+                " can read and change everything"
+            )
+        return said
 
     def shown(self) -> list[tuple[str, str, str]]:
         """Return (NAME, value without secrets, origin) of every setting."""
@@ -118,6 +136,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 origin = self.origins.get(name, "default")
                 rows.append((name.upper(), "***" if hidden else text, origin))
         return rows
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{name}={value}' for name, value, _ in self.shown())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [(name, value) for name, value, _ in self.shown()]
+
+    @property
+    def _backends(self) -> dict[str, BackendType]:
+        return {
+            "events": self.events_backend,
+            "catalog": self.catalog_backend,
+            "vectors": self.vectors_backend,
+        }
 
     def _place(self, backend: BackendType) -> str:
         match backend:
@@ -143,13 +175,21 @@ def load(
         for name, raw in source.items():
             values[name] = _convert(name, raw, origin)
             origins[name] = origin
-    return Settings(**values, origins=origins)  # type: ignore[arg-type]  # converted by _convert
+    settings = Settings(**values, origins=origins)  # type: ignore[arg-type]  # converted by _convert
+    _refuse_plain_text(settings)
+    return settings
 
 
-def redact(url: str) -> str:
-    """Return a URL with ``***`` instead of its password, in the authority or in the query."""
-    url = re.sub(r"(?<=://)([^/@:]*):.*@", r"\1:***@", url)
-    return re.sub(r"(?<=[?&]password=)[^&]*", "***", url)
+def _refuse_plain_text(settings: Settings) -> None:
+    """Two settings that contradict each other must not end without encryption."""
+    if settings.wants_tls and not is_encrypted(settings.redis_address):
+        name = "redis_tls" if settings.redis_tls else "redis_ca_certs"
+        raise SettingsError(
+            f"{name.upper()} ({settings.origins.get(name)}) asks for TLS, and REDIS_URL"
+            f" ({settings.origins.get('redis_url')}) is {redact(settings.redis_address)!r},"
+            " which has none",
+            hint="write rediss://",
+        )
 
 
 def default_home() -> str:

@@ -128,6 +128,7 @@ class Backends:
             self.settings.redis_address,
             username=self.settings.redis_username,
             password=self.settings.redis_password,
+            ca_certs=self.settings.redis_ca_certs,
         )
 
     @cached_property

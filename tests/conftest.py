@@ -8,6 +8,7 @@ import pytest
 
 from tests.commands import Recsys
 from tests.servers import RedisServer, running_redis
+from tests.tls import Authority
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -35,6 +36,12 @@ def redis_server(_redis_session: RedisServer) -> RedisServer:
     with _redis_session.client() as client:
         client.flushall()
     return _redis_session
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A CA of the tests' own, which no system trusts."""
+    return Authority.in_folder(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture

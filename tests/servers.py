@@ -78,7 +78,8 @@ class RedisServer:
         if self.process.poll() is not None:
             pytest.fail((self.folder / "redis.log").read_text(errors="replace")[-2000:])
         with contextlib.suppress(redis.RedisError), self.client() as client:
-            return bool(client.ping())
+            # Another one may have been faster to take the port.
+            return bool(client.info("server")["process_id"] == self.process.pid)
         return False
 
 
@@ -103,8 +104,8 @@ def running_redis(*options: str, search: bool = True) -> Iterator[RedisServer]:
     """Run a server for the length of the block."""
     with tempfile.TemporaryDirectory(prefix="recsys-redis-") as folder:
         server = RedisServer(Path(folder), *options, search=search)
-        server.start()
         try:
+            server.start()
             yield server
         finally:
             server.stop()

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import msgspec
 
+from recsys_cli.cleaning import MAX_PRODUCT_BYTES
 from recsys_cli.domain import Fields, Position, Product
-from recsys_cli.errors import InvalidData
+from recsys_cli.errors import InvalidData, InvalidProduct
 from recsys_cli.merge import FieldState, ProductState
+
+MAX_STATE_BYTES = 4 * MAX_PRODUCT_BYTES
+"""Updates with ever more fields could make a product grow without end."""
 
 
 class _Stored(msgspec.Struct, omit_defaults=True):
@@ -27,8 +31,8 @@ _decoder = msgspec.json.Decoder(_Stored)
 
 
 def encode(state: ProductState) -> bytes:
-    """Return the canonical bytes of a state."""
-    return _encoder.encode(
+    """Return the canonical bytes of a state. Raises InvalidProduct where it is too large."""
+    raw = _encoder.encode(
         _Stored(
             c=state.created and str(state.created),
             d=state.deleted and str(state.deleted),
@@ -40,13 +44,18 @@ def encode(state: ProductState) -> bytes:
             },
         )
     )
+    if len(raw) > MAX_STATE_BYTES:
+        raise InvalidProduct(f"the product would be {len(raw)} bytes; at most {MAX_STATE_BYTES}")
+    return raw
 
 
 def decode(product_id: str, raw: bytes) -> ProductState:
     """Return the state that :func:`encode` made ``raw`` from. Raises InvalidData."""
     try:
+        if len(raw) > MAX_STATE_BYTES:
+            raise ValueError(f"{len(raw)} bytes; at most {MAX_STATE_BYTES}")
         return _state(_decoder.decode(raw))
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InvalidData(
             f"the state of product {product_id!r} in the catalog is damaged: {error}",
             hint="delete that entry of the catalog, and import the product again",

@@ -74,7 +74,8 @@ class RedisCatalog:
         """
         seen: set[int] = set()
         for keys in self._connection.scan(STATE_PREFIX):
-            fresh = {hash(key): key.decode()[len(STATE_PREFIX) :] for key in keys}
+            # Not UTF-8, so not ours: with other letters it names nothing, and is left out.
+            fresh = {hash(key): key.decode(errors="replace")[len(STATE_PREFIX) :] for key in keys}
             wanted = [i for digest, i in fresh.items() if digest not in seen]
             seen |= fresh.keys()
             for product_id, raw in self._readable(wanted):

@@ -43,6 +43,8 @@ def backends(
 
     settings = settings_for(redis, home=home)
     render.notice(settings.describe())
+    for warning in settings.warnings():
+        render.warning(warning)
     with Backends(settings, claim_idle_ms=claim_idle_ms) as opened:
         yield opened
 

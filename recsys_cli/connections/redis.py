@@ -1,4 +1,4 @@
-"""All there is to know about talking to Redis; with ``redis_errors``, all that knows the driver.
+"""All there is to know about talking to Redis; ``redis_pool`` and ``redis_errors`` are part of it.
 
 Replies come as the protocol has them (RESP2: bytes, int, None, nested lists): the driver's own
 shapes change from one release, and one protocol version, to the next. Nothing is tried again here:
@@ -14,11 +14,8 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from recsys_cli.connections.redis_errors import (
     CommandUnavailable,
@@ -26,8 +23,8 @@ from recsys_cli.connections.redis_errors import (
     ScriptForgotten,
     translation,
 )
+from recsys_cli.connections.redis_pool import connection_pool
 from recsys_cli.domain import Health
-from recsys_cli.errors import SettingsError
 
 __all__ = [
     "Argument",
@@ -40,11 +37,6 @@ __all__ = [
     "flat",
     "pairs",
 ]
-
-CONNECT_TIMEOUT_S = 5.0
-
-ANSWER_TIMEOUT_S = 20.0
-"""A server silent for this long is gone. Blocking commands block for less at a time."""
 
 COMMANDS_A_TRIP = 1000
 KEYS_A_PAGE = 1000
@@ -74,15 +66,19 @@ class LuaScript:
 class RedisConnection:
     """Connections to one Redis, made when needed and shared by adapters and threads.
 
-    ``url`` is ``redis://``, ``rediss://`` or ``unix://``, and what it says goes before ``username``
-    and ``password``. Raises SettingsError where it is none. Closing lets go of idle connections;
-    the next use opens new ones.
+    See ``connection_pool`` for the arguments. Closing lets go of idle connections; the next use
+    opens new ones.
     """
 
     def __init__(
-        self, url: str, *, username: str | None = None, password: str | None = None
+        self,
+        url: str,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+        ca_certs: str | None = None,
     ) -> None:
-        self._pool = _pool(url, username, password)
+        self._pool = connection_pool(url, username, password, ca_certs)
         self._client = redis.Redis(connection_pool=self._pool)
         self._client.response_callbacks.clear()
         self._loaded: set[str] = set()
@@ -141,38 +137,19 @@ class RedisConnection:
 
     def health(self, part: str) -> Health:
         """Return who answers for ``part``, and whether it can search."""
-        lines = self.call("INFO", "server").decode().splitlines()
-        facts = dict(line.split(":", 1) for line in lines if ":" in line)
-        search = self._search_version()
+        # HELLO tells every user what INFO and MODULE LIST tell the privileged.
+        facts = pairs(self.call("HELLO"))
+        search = _search_version(map(pairs, facts.get(b"modules", [])))
         return Health(
             part=part,
             address=self.address,
-            version=f"Redis {facts.get('redis_version', '(version unknown)')}",
+            version=f"Redis {facts[b'version'].decode()}",
             details=f"search {search}" if search else "no search module",
         )
 
     def close(self) -> None:
         """Close the connections that nobody is using. Closing twice is harmless."""
         self._pool.disconnect(inuse_connections=False)
-
-    def _search_version(self) -> str | None:
-        try:
-            modules = [pairs(module) for module in self.call("MODULE", "LIST")]
-        except CommandUnavailable:
-            return self._search_answers()
-        for module in modules:
-            if module[b"name"] in (b"search", b"searchlight"):
-                major, rest = divmod(module[b"ver"], 10_000)
-                return f"{major}.{rest // 100}.{rest % 100}"
-        return None
-
-    def _search_answers(self) -> str | None:
-        """Ask in another way, for users who may not list modules."""
-        try:
-            self.call("FT._LIST")
-        except CommandUnavailable as error:
-            return None if "unknown command" in error.reply else "(version unknown)"
-        return "(version unknown)"
 
     def _load(self, script: LuaScript) -> None:
         self.call("SCRIPT", "LOAD", script.source)
@@ -193,6 +170,14 @@ class RedisConnection:
             raise translation(self.address, error, command) from error
 
 
+def _search_version(modules: Iterable[Mapping[bytes, Reply]]) -> str | None:
+    for module in modules:
+        if module[b"name"] in (b"search", b"searchlight"):
+            major, rest = divmod(module[b"ver"], 10_000)
+            return f"{major}.{rest // 100}.{rest % 100}"
+    return None
+
+
 def pairs(reply: Sequence[Reply]) -> dict[bytes, Reply]:
     """Return a flat list of names and values, the protocol's form of a map, as a dict."""
     return dict(zip(reply[::2], reply[1::2], strict=True))
@@ -201,35 +186,3 @@ def pairs(reply: Sequence[Reply]) -> dict[bytes, Reply]:
 def flat(fields: Mapping[str, Argument]) -> list[Argument]:
     """Return names and values in turn, as commands take them."""
     return [part for field in fields.items() for part in field]
-
-
-def _pool(url: str, username: str | None, password: str | None) -> redis.ConnectionPool:
-    hint = "write it as redis://[user:password@]host[:port][/db], rediss://... or unix://path"
-    credentials = {"username": username, "password": password}
-    try:
-        pool = redis.ConnectionPool.from_url(
-            url,
-            socket_connect_timeout=CONNECT_TIMEOUT_S,
-            socket_timeout=ANSWER_TIMEOUT_S,
-            socket_keepalive=True,
-            retry=Retry(NoBackoff(), 0),
-            **{name: value for name, value in credentials.items() if value},
-        )
-        pool.connection_kwargs.update(protocol=2, decode_responses=False)
-        # Made and not connected: shows an option that the driver does not know.
-        pool.connection_class(**pool.connection_kwargs)
-        database = urlsplit(url).path.strip("/")
-        if database and not url.startswith("unix:") and not database.isdecimal():
-            raise ValueError(database)
-    except (ValueError, TypeError):
-        # The cause is not shown: it may quote the password.
-        raise SettingsError(f"{_shown(url)!r} is no address of a Redis", hint=hint) from None
-    return pool
-
-
-def _shown(url: str) -> str:
-    """Return the address without what may be a secret: user, password and options."""
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return "..." + url.rpartition("@")[2].partition("?")[0]
-    return scheme + separator + rest.rpartition("@")[2].partition("?")[0]

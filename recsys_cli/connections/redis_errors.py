@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from redis import exceptions as driver
 
 from recsys_cli.errors import BackendRefused, BackendUnavailable, InvalidData, RecsysError
@@ -33,32 +35,66 @@ _WAIT: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     ((driver.ConnectionError, OSError), "does not answer ({reason})"),
 )
 
+# A script's own commands are named as well.
+_PERMISSION = re.compile(r"permissions? to run the '([^']+)'")
+
 # Replies that pass by themselves; the driver has no class for these.
 _PASSING = ("MISCONF ", "NOREPLICAS ", "BUSY ", "CLUSTERDOWN ", "MASTERDOWN ", "LOADING ", "OOM ")
+
+
+_CREDENTIALS = "set REDIS_USERNAME and REDIS_PASSWORD, or put them into REDIS_URL"
+
+# The first that is in the driver's text, which passes on what OpenSSL says.
+_NOT_LET_IN = (
+    ("Authentication required", "wants a password", _CREDENTIALS),
+    (
+        "Hostname mismatch",
+        "shows a certificate for another host name",
+        "use the name in the certificate as the host",
+    ),
+    (
+        "IP address mismatch",
+        "shows a certificate for another address",
+        "use the name in the certificate as the host",
+    ),
+    ("certificate has expired", "shows a certificate that has expired", "renew it there"),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "shows a certificate that is not trusted here",
+        "set REDIS_CA_CERTS to the PEM file of the authority that signed it",
+    ),
+    (
+        "CERTIFICATE_REQUIRED",
+        "wants a certificate of yours",
+        "add ?ssl_certfile=FILE&ssl_keyfile=FILE to REDIS_URL",
+    ),
+    ("UNKNOWN_CA", "does not trust your certificate", "see ssl_certfile in REDIS_URL"),
+    ("WRONG_VERSION_NUMBER", "does not speak TLS on this port", "check the port in REDIS_URL"),
+)
+
+_CLOSED = ("closed by server", "reset by peer", "EOF occurred")
+_WANTS_TLS = (
+    "where it wants TLS, write rediss:// or set REDIS_TLS=true; where it wants a certificate too,"
+    " add ?ssl_certfile=FILE&ssl_keyfile=FILE"
+)
 
 
 def translation(address: str, error: Exception, command: str) -> RecsysError:
     """Return our error for what the driver raised while ``command`` was carried out."""
     text = str(error)
-    if _is_about_credentials(error, text):
-        return BackendRefused(
-            f"Redis at {address} does not accept the user name or password",
-            hint="set REDIS_USERNAME and REDIS_PASSWORD, or put them into REDIS_URL",
-        )
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return BackendRefused(
-            f"Redis at {address} shows a certificate that is not trusted here",
-            hint="add ?ssl_ca_certs=FILE to REDIS_URL, or check the host name",
-        )
+    if reason := _why_not_let_in(error, text):
+        sentence, hint = reason
+        return BackendRefused(f"Redis at {address} {sentence}", hint=hint)
     for classes, sentence in _WAIT:
         if isinstance(error, classes):
             said = sentence.format(text=text, reason=_reason(error))
-            return BackendUnavailable(f"Redis at {address} {said}")
+            hint = _WANTS_TLS if any(word in said for word in _CLOSED) else ""
+            return BackendUnavailable(f"Redis at {address} {said}", hint=hint)
     if isinstance(error, driver.ResponseError):
         refusal = _foreign if "WRONGTYPE" in text else _refusal
         return refusal(address, error, command)
     if isinstance(error, driver.InvalidResponse | UnicodeError):
-        return BackendRefused(f"what is at {address} does not speak as Redis does")
+        return BackendRefused(f"what is at {address} does not speak as Redis does", hint=_WANTS_TLS)
     return BackendRefused(f"Redis at {address} cannot carry out {command}: {text}")
 
 
@@ -68,12 +104,8 @@ def _refusal(address: str, error: driver.ResponseError, command: str) -> RecsysE
         return BackendUnavailable(f"Redis at {address} cannot serve this now: {text}")
     if isinstance(error, driver.NoScriptError):
         return ScriptForgotten(f"Redis at {address} has lost a script", reply=text)
-    if isinstance(error, driver.NoPermissionError) or text.startswith("NOPERM"):
-        return CommandUnavailable(
-            f"Redis at {address} does not let this user do what is needed: {text}",
-            reply=text,
-            hint=f"allow {command} and its keys to the user (ACL SETUSER), or use another user",
-        )
+    if isinstance(error, driver.NoPermissionError) or "ACL failure in script" in text:
+        return _forbidden(address, text, command)
     if "unknown command" in text and command.startswith("FT."):
         return CommandUnavailable(
             f"Redis at {address} has no search module",
@@ -89,6 +121,20 @@ def _refusal(address: str, error: driver.ResponseError, command: str) -> RecsysE
     return ErrorReply(f"Redis at {address} refuses {command}: {text}", reply=text)
 
 
+def _forbidden(address: str, text: str, command: str) -> CommandUnavailable:
+    found = _PERMISSION.search(text)
+    needed = found[1] if found else ""
+    what = (
+        f"run {needed.upper().replace('|', ' ')}" if needed else f"use a key that {command} needs"
+    )
+    rule = f"+{needed.lower()}" if needed else "with the pattern of the key"
+    return CommandUnavailable(
+        f"Redis at {address} does not let this user {what}",
+        reply=text,
+        hint=f"ACL SETUSER ... {rule} (see Security in the README), or use another user",
+    )
+
+
 def _foreign(address: str, _: driver.ResponseError, command: str) -> InvalidData:
     return InvalidData(
         f"Redis at {address} holds something else under a name that {command} needs",
@@ -96,12 +142,18 @@ def _foreign(address: str, _: driver.ResponseError, command: str) -> InvalidData
     )
 
 
-def _is_about_credentials(error: Exception, text: str) -> bool:
-    if isinstance(error, driver.AuthenticationError | driver.AuthorizationError):
-        return True
-    return isinstance(error, driver.ResponseError) and text.startswith(
-        ("NOAUTH", "WRONGPASS", "AUTH ", "wrong number of arguments for 'auth'")
-    )
+def _why_not_let_in(error: Exception, text: str) -> tuple[str, str] | None:
+    """Return a sentence and a hint where certificates or credentials are wrong."""
+    if not isinstance(error, driver.ResponseError):
+        for said, sentence, hint in _NOT_LET_IN:
+            if said in text:
+                return sentence, hint
+    if isinstance(error, driver.AuthenticationError | driver.AuthorizationError) or (
+        isinstance(error, driver.ResponseError)
+        and text.startswith(("WRONGPASS", "AUTH ", "wrong number of arguments for 'auth'"))
+    ):
+        return "does not accept the user name or password", _CREDENTIALS
+    return None
 
 
 def _reason(error: Exception) -> str:

@@ -24,7 +24,7 @@ from recsys_cli.domain import (
     SearchFilter,
     StoredEmbedding,
 )
-from recsys_cli.errors import IndexMissing
+from recsys_cli.errors import IndexMissing, InvalidData
 from recsys_cli.ports import Embedding, Vector
 from recsys_cli.vectors import redis_query
 from recsys_cli.vectors.redis_index import RedisIndex, is_missing
@@ -79,7 +79,7 @@ class RedisHnsw:
 
     def get(self, product_ids: Sequence[str]) -> dict[str, Vector]:
         return {
-            product_id: np.frombuffer(values[0], FLOAT32)
+            product_id: self._vector(product_id, values[0])
             for product_id, values in self._read(product_ids, "vector").items()
             if values[0] is not None
         }
@@ -103,8 +103,8 @@ class RedisHnsw:
 
     def health(self) -> Health:
         health = self._connection.health("vectors")
-        # Says what is missing, where the module is.
-        self._connection.call("FT._LIST")
+        # Says so where the search module is missing, or may not be used.
+        self._index.exists()
         return health
 
     def close(self) -> None:
@@ -129,6 +129,18 @@ class RedisHnsw:
         # Not FT.DROPINDEX DD: it stops the server for as long, and leaves what was not indexed.
         for keys in self._connection.scan(PREFIX):
             self._connection.pipeline(("UNLINK", key) for key in keys)
+
+    def _vector(self, product_id: str, raw: bytes) -> Vector:
+        if len(raw) == self._dimension * FLOAT32.itemsize:
+            vector = np.frombuffer(raw, FLOAT32)
+            if np.isfinite(vector).all():
+                return vector
+        raise InvalidData(
+            f"the vector of product {product_id!r} is not one of {self._dimension} finite numbers"
+            f" ({len(raw)} bytes)",
+            hint=f"check VECTOR_DIMENSION; or delete the key {PREFIX}{product_id}, and import the"
+            " product with --republish",
+        )
 
     def _bytes(self, vector: Vector, whose: str) -> bytes:
         numbers = np.asarray(vector, dtype=FLOAT32)
@@ -164,10 +176,18 @@ class RedisHnsw:
 def _source(position: bytes | None, model: bytes | None, digest: bytes | None) -> StoredEmbedding:
     """Return what a hash says of its vector; one that another program wrote may say nothing."""
     return StoredEmbedding(
-        position=Position.parse(position.decode()) if position else BEGINNING,
-        model_version=(model or b"").decode(),
-        text_digest=(digest or b"").decode(),
+        position=_position(position or b""),
+        model_version=(model or b"").decode(errors="replace"),
+        text_digest=(digest or b"").decode(errors="replace"),
     )
+
+
+def _position(raw: bytes) -> Position:
+    """Return the position; what is none is older than everything, as for the scripts."""
+    try:
+        return Position.parse(raw.decode("ascii"))
+    except ValueError:
+        return BEGINNING
 
 
 def _cuts_a_tie(found: Sequence[Neighbor], asked: int, limit: int) -> bool:

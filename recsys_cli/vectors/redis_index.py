@@ -10,9 +10,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from recsys_cli.connections.redis import Command, ErrorReply, RedisConnection, Reply, pairs
+from recsys_cli.connections.redis import (
+    Command,
+    CommandUnavailable,
+    ErrorReply,
+    RedisConnection,
+    Reply,
+    pairs,
+)
 from recsys_cli.domain import IndexInfo, IndexSpec
-from recsys_cli.errors import BackendUnavailable, IndexMismatch
+from recsys_cli.errors import BackendRefused, BackendUnavailable, IndexMismatch
 from recsys_cli.vectors.redis_query import PREFIX
 
 SEPARATOR = "\x1f"
@@ -40,7 +47,7 @@ class RedisIndex:
         facts = self._facts()
         is_new = False
         if facts is None:
-            is_new = self._accepted(_creation(self._first, spec), unless="already exists")
+            is_new = self._made(spec)
             if is_new:
                 self._connection.call("HSET", self._first, "ef_runtime", spec.ef_runtime)
             self._accepted(("FT.ALIASADD", self._name, self._first), unless="already exists")
@@ -49,6 +56,9 @@ class RedisIndex:
             self._compare(facts, spec)
             self._wait_until_built()
         return is_new
+
+    def exists(self) -> bool:
+        return self._facts() is not None
 
     def drop(self) -> bool:
         facts = self._facts()
@@ -94,6 +104,17 @@ class RedisIndex:
                 raise
             return None
 
+    def _made(self, spec: IndexSpec) -> bool:
+        try:
+            return self._accepted(_creation(self._first, spec), unless="already exists")
+        except CommandUnavailable as error:
+            if "permission" not in error.reply:
+                raise
+            raise BackendRefused(
+                f"there is no index {self._name!r}, and this user of Redis may not create one",
+                hint="recsys index create, as a user who may (see Security in the README)",
+            ) from error
+
     def _accepted(self, command: Command, *, unless: str) -> bool:
         """Carry the command out; False where it was refused because of ``unless``."""
         try:
@@ -112,7 +133,7 @@ class RedisIndex:
             "ef_construction": int(field.get("ef_construction", 0)),
         }
         ef_runtime = self._connection.call("HGET", facts[b"index_name"], "ef_runtime")
-        if ef_runtime is not None:
+        if ef_runtime and ef_runtime.isdigit() and len(ef_runtime) < 10:
             parameters["ef_runtime"] = int(ef_runtime)
         return parameters
 
@@ -156,6 +177,8 @@ class RedisIndex:
     def _model_versions(self) -> list[str]:
         try:
             versions = self._connection.call("FT.TAGVALS", self._name, "model_version")
+        except CommandUnavailable:
+            raise
         except ErrorReply:
             return []  # made by another program, or dropped just now
         # Values stay listed for a while after their last product has gone.

@@ -9,7 +9,10 @@ from typing import Protocol
 import pytest
 
 from recsys_cli.ports import Catalog, DeadLetters, EventProcessor, VectorStore
+from tests import acl
+from tests.acl import acl_user, operator_rules, worker_rules
 from tests.servers import RedisServer
+from tests.tls import Authority, tls_proxy
 
 
 class Backend(Protocol):
@@ -65,8 +68,11 @@ class EmbeddedBackend:
 
 
 class RedisBackend:
-    def __init__(self, server: RedisServer) -> None:
-        self._url = server.url
+    """``login``: user name, password, authorities, where more than a URL is needed."""
+
+    def __init__(self, url: str, **login: str) -> None:
+        self._url = url
+        self._login = login
 
     def events(
         self, *, group: str = "product-processors", claim_idle_ms: int = 60_000
@@ -75,7 +81,7 @@ class RedisBackend:
         from recsys_cli.events.redis_streams import RedisStreams
 
         return RedisStreams(
-            RedisConnection(self._url),
+            RedisConnection(self._url, **self._login),
             stream="product:updates",
             group=group,
             claim_idle_ms=claim_idle_ms,
@@ -85,26 +91,45 @@ class RedisBackend:
         from recsys_cli.connections.redis import RedisConnection
         from recsys_cli.events.redis_letters import RedisDeadLetters
 
-        return RedisDeadLetters(RedisConnection(self._url), stream="product:updates")
+        return RedisDeadLetters(RedisConnection(self._url, **self._login), stream="product:updates")
 
     def catalog(self) -> Catalog:
         from recsys_cli.catalogs.redis import RedisCatalog
         from recsys_cli.connections.redis import RedisConnection
 
-        return RedisCatalog(RedisConnection(self._url))
+        return RedisCatalog(RedisConnection(self._url, **self._login))
 
     def vectors(self, *, dimension: int = 384) -> VectorStore:
         from recsys_cli.connections.redis import RedisConnection
         from recsys_cli.vectors.redis_hnsw import RedisHnsw
 
-        return RedisHnsw(RedisConnection(self._url), index="product:vectors", dimension=dimension)
+        return RedisHnsw(
+            RedisConnection(self._url, **self._login), index="product:vectors", dimension=dimension
+        )
 
 
-@pytest.fixture(params=["embedded", "redis"])
+@pytest.fixture(params=["embedded", "redis", "redis-acl"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
-    if request.param == "embedded":
-        return EmbeddedBackend(tmp_path)
-    return RedisBackend(request.getfixturevalue("redis_server"))
+    match request.param:
+        case "embedded":
+            return EmbeddedBackend(tmp_path)
+        case "redis":
+            server: RedisServer = request.getfixturevalue("redis_server")
+            return RedisBackend(server.url)
+        case _:
+            restricted: RedisBackend = request.getfixturevalue("restricted_redis")
+            return restricted
+
+
+@pytest.fixture
+def restricted_redis(redis_server: RedisServer, authority: Authority) -> Iterator[RedisBackend]:
+    """Redis over TLS, as the user that the README describes, who may do no more than needed."""
+    with (
+        tls_proxy(redis_server.port, authority.server_side("localhost")) as port,
+        acl_user(redis_server, worker_rules() + operator_rules()) as user,
+    ):
+        url = f"rediss://localhost:{port}/0"
+        yield RedisBackend(url, username=user, password=acl.PASSWORD, ca_certs=str(authority.file))
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from recsys_cli.errors import SettingsError
-from recsys_cli.settings import BackendType, Settings, load, redact
+from recsys_cli.settings import BackendType, Settings, load
 
 
 def test_nothing_configured_is_the_embedded_file() -> None:
@@ -89,20 +89,6 @@ def test_an_unknown_name_in_the_file_is_an_error_with_the_nearest_one(tmp_path: 
     assert error.value.hint == "did you mean redis_url?"
 
 
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("redis://:s3cret@cache:6379/0", "redis://:***@cache:6379/0"),
-        ("rediss://shop:s3c/r@et@cache", "rediss://shop:***@cache"),
-        ("unix:///run/redis.sock?db=1&password=s3cret", "unix:///run/redis.sock?db=1&password=***"),
-        ("redis://cache:6379/0", "redis://cache:6379/0"),
-    ],
-)
-def test_passwords_are_masked(url: str, shown: str) -> None:
-    assert redact(url) == shown
-    assert shown in load({}, {"REDIS_URL": url}).describe()
-
-
 def test_shown_settings_hold_no_secret() -> None:
     environ = {"REDIS_URL": "redis://u:s3cret@cache", "REDIS_PASSWORD": "s3cret"}
     shown = load({}, environ).shown()
@@ -114,3 +100,36 @@ def test_shown_settings_hold_no_secret() -> None:
 def test_the_consumer_name_tells_host_and_process() -> None:
     assert load({}, {"PRODUCT_STREAM_CONSUMER": "eu-{}"}).consumer_id.startswith("eu-")
     assert load({}, {"PRODUCT_STREAM_CONSUMER": "only-one"}).consumer_id == "only-one"
+
+
+def test_the_value_of_a_secret_is_not_in_the_settings_as_text() -> None:
+    settings = load({}, {"REDIS_URL": "redis://u:s3cret@cache", "REDIS_PASSWORD": "s3cret"})
+    assert "s3cret" not in repr(settings) + str(settings) + repr(list(settings.__rich_repr__()))
+    assert "REDIS_PORT=6379" in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "environ", [{"REDIS_TLS": "true"}, {"REDIS_CA_CERTS": "/ca.pem"}, {"REDIS_TLS": "1"}]
+)
+def test_tls_goes_with_host_and_port(environ: dict[str, str]) -> None:
+    settings = load({}, environ | {"REDIS_HOST": "cache"})
+    assert settings.redis_address == "rediss://cache:6379/0"
+    assert settings.events_backend is BackendType.REDIS
+
+
+@pytest.mark.parametrize("url", ["redis://cache", "unix:///run/redis.sock"])
+@pytest.mark.parametrize("name", ["REDIS_TLS", "REDIS_CA_CERTS"])
+def test_tls_beside_a_url_without_is_a_contradiction(name: str, url: str) -> None:
+    with pytest.raises(SettingsError, match=rf"{name} \(environment\) asks for TLS") as error:
+        load({"redis_url": url}, {name: "1"})
+    assert "rediss://" in error.value.hint
+    assert load({"redis_url": "rediss://cache"}, {name: "1"}).redis_address == "rediss://cache"
+
+
+def test_warnings_tell_what_is_seen_and_what_is_not_verified() -> None:
+    assert load({"redis_url": "rediss://u@cache"}, {"REDIS_PASSWORD": "x"}).warnings() == []
+    assert load({}, {"REDIS_URL": "redis://:x@cache"}).warnings() == []
+    (seen,) = load({"redis_url": "redis://:x@cache"}, {}).warnings()
+    assert "REDIS_PASSWORD" in seen
+    (unverified,) = load({}, {"REDIS_URL": "rediss://cache?ssl_cert_reqs=none"}).warnings()
+    assert "not verified" in unverified

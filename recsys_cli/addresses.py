@@ -1,0 +1,78 @@
+"""The URL of a Redis: whether it says what it seems to say, and what of it may be shown.
+
+A raw ``/``, ``?`` or ``#`` in a password cuts a URL where nobody meant it to end, and a piece of
+the password would turn up as a host, a database or an option. Such a URL is refused, never shown.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, urlsplit
+
+_SHOWN_OPTIONS = frozenset(
+    {
+        *("db", "protocol", "ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile"),
+        *("ssl_check_hostname", "ssl_keyfile", "ssl_min_version", "username"),
+    }
+)
+_SCHEMES = ("redis://", "rediss://", "unix://")
+_NO = ("0", "f", "false", "n", "no")
+
+
+def is_ambiguous(url: str) -> bool:
+    """Whether a character that needs percent-encoding may have cut the URL in a wrong place."""
+    try:
+        parts = urlsplit(url)
+        names = [option.partition("=") for option in parts.query.split("&") if option]
+        odd = any(not equals or not name.isidentifier() for name, equals, _ in names)
+        # Raises where the port is no number.
+        odd = odd or parts.port == 0
+    except ValueError:
+        return True
+    if not url.startswith(_SCHEMES):
+        return "@" in url or "?" in url
+    return odd or "#" in url or "@" in parts.path
+
+
+def redact(url: str) -> str:
+    """Return the URL with ``***`` for its password, and for every option that may be one."""
+    if is_ambiguous(url):
+        return next((scheme for scheme in _SCHEMES if url.startswith(scheme)), "") + "***"
+    place, _, query = url.partition("?")
+    scheme, separator, place = place.partition("://")
+    credentials, at, place = place.rpartition("@")
+    user, colon, _ = credentials.partition(":")
+    # What stands there alone may be a password in the wrong place.
+    shown = f"{user}:***@" if colon else "***@"
+    shown_options = "?" + "&".join(map(_shown_option, query.split("&"))) if query else ""
+    return f"{scheme}{separator}{shown if at else ''}{place}{shown_options}"
+
+
+def has_secret(url: str) -> bool:
+    """Whether a password is in the URL, or may be."""
+    if is_ambiguous(url):
+        return True
+    return bool(urlsplit(url).password) or not options(url).keys() <= _SHOWN_OPTIONS
+
+
+def options(url: str) -> dict[str, str]:
+    """Return what stands behind the ``?``."""
+    return {} if is_ambiguous(url) else dict(parse_qsl(urlsplit(url).query))
+
+
+def is_encrypted(url: str) -> bool:
+    return url.startswith("rediss://")
+
+
+def is_unverified(url: str) -> bool:
+    """Whether anybody may pass for the server: TLS, but asked not to look who it is."""
+    wanted = options(url)
+    return is_encrypted(url) and (
+        wanted.get("ssl_cert_reqs") == "none" or wanted.get("ssl_check_hostname", "").lower() in _NO
+    )
+
+
+def _shown_option(option: str) -> str:
+    name, _, _ = option.partition("=")
+    if name in _SHOWN_OPTIONS:
+        return option
+    return f"{name}=***" if name in ("password", "ssl_password") else "***"

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys_cli.addresses import has_secret, is_ambiguous, is_unverified, redact
+from recsys_cli.connections.redis import RedisConnection
+from recsys_cli.errors import SettingsError
+
+MARK = "hunter2"
+odd = st.text(st.sampled_from("@:/?#&=% +[]é\\"), max_size=4)
+passwords = st.tuples(odd, odd).map(lambda around: f"{around[0]}{MARK}{around[1]}{MARK}")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://cache:6379/0", "redis://cache:6379/0"),
+        ("cache:6379", "cache:6379"),
+        ("redis://:s3cret@cache:6379/0", "redis://:***@cache:6379/0"),
+        ("redis://shop:s3:cr@et@[::1]/0", "redis://shop:***@[::1]/0"),
+        ("redis://s3cret@cache", "redis://***@cache"),
+        ("http://u:s3cret@cache", "***"),
+        ("rediss://c?ssl_ca_certs=/ca.pem&ssl_password=x", None),
+        ("unix:///run/r.sock?db=1&password=s3@cret", "unix:///run/r.sock?db=1&password=***"),
+        ("redis:///0?username=shop&password=s", "redis:///0?username=shop&password=***"),
+        ("rediss://shop:s3c/r@et@cache", "rediss://***"),
+        ("redis://:12/3@cache", "redis://***"),
+        ("redis://:12?s3cret@cache", "redis://***"),
+        ("redis://:12#s3cret@cache", "redis://***"),
+        ("redis://:[s3cret@cache", "redis://***"),
+        ("shop:s3cret@cache", "***"),
+    ],
+)
+def test_what_may_be_a_password_is_masked(url: str, shown: str | None) -> None:
+    assert redact(url) == (shown or "rediss://c?ssl_ca_certs=/ca.pem&ssl_password=***")
+    assert has_secret(url) == ("***" in redact(url) and redact(url) != "redis://***@cache")
+
+
+@given(passwords)
+@settings(deadline=None)
+def test_no_password_is_shown_however_it_is_written(password: str) -> None:
+    for written in (password, quote(password, safe="")):
+        for url in (
+            f"redis://:{written}@cache:6379/0",
+            f"rediss://shop:{written}@cache",
+            f"redis://cache/0?password={written}",
+            f"unix:///run/redis.sock?password={written}",
+            f"rediss://cache?db=0&ssl_password={written}",
+            f":{written}@cache",
+        ):
+            assert MARK not in redact(url)
+            assert MARK not in refusal(url)
+
+
+@given(passwords)
+@settings(deadline=None)
+def test_a_password_that_is_encoded_arrives_as_it_is(password: str) -> None:
+    connection = RedisConnection(f"redis://shop:{quote(password, safe='')}@cache:6380/1")
+    sent = connection._pool.connection_kwargs
+    assert (sent["username"], sent["password"], sent["host"]) == ("shop", password, "cache")
+    assert connection.address == "cache:6380/1"
+    assert MARK not in repr(connection) + repr(connection._pool)
+
+
+@given(st.text(st.sampled_from("redis:/@?#&=%1a[].")))
+def test_any_text_is_a_url_or_a_sentence(url: str) -> None:
+    assert isinstance(redact(url), str)
+    assert isinstance(is_ambiguous(url), bool)
+    refusal(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "unverified"),
+    [
+        ("rediss://cache", False),
+        ("rediss://cache?ssl_cert_reqs=required", False),
+        ("rediss://cache?ssl_check_hostname=true", False),
+        ("rediss://cache?ssl_check_hostname=", False),
+        ("rediss://cache?ssl_cert_reqs=optional", False),
+        ("rediss://cache?ssl_cert_reqs=none", True),
+        *((f"rediss://cache?ssl_check_hostname={no}", True) for no in ("False", "no", "0", "f")),
+    ],
+)
+def test_verification_is_off_only_in_so_many_words(url: str, unverified: bool) -> None:
+    assert is_unverified(url) == unverified
+    pool = RedisConnection(url)._pool
+    made = pool.connection_class(**pool.connection_kwargs)
+    # What the driver takes it for; to a client, "optional" is required.
+    assert (made.cert_reqs == 0 or not made.check_hostname) == unverified
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://cache?ssl_ca_certs=/ca.pem",
+        "redis://cache?ssl_cert_reqs=required",
+        "rediss://cache?ssl_cert_reqs=None",
+        "rediss://cache?ssl_cert_reqs=of",
+        "rediss://cache?ssl_verify=no",
+    ],
+)
+def test_an_option_that_would_not_do_what_it_says_is_refused(url: str) -> None:
+    assert refusal(url)
+
+
+def refusal(url: str) -> str:
+    """Return why the URL cannot be used, '' if it can."""
+    try:
+        RedisConnection(url)
+    except SettingsError as error:
+        return f"{error} {error.hint}"
+    return ""
