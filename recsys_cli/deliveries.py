@@ -74,7 +74,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def replays(self) -> int:
         """How often the event had been replayed before it died this time."""
-        return replays_of(self.raw.get("replays", ""))
+        return counted(self.raw.get("replays", ""))
 
     @property
     def as_replayed(self) -> dict[str, str]:
@@ -83,7 +83,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
         return self.raw | replay_fields(origin, self.replays + 1)
 
 
-def replays_of(text: str) -> int:
+def counted(text: str) -> int:
+    """Return a count that a stranger may have written; 0 where it is none."""
     return int(text) if text.isdecimal() and len(text) < 10 else 0
 
 

@@ -17,7 +17,7 @@ from itertools import islice
 import msgspec
 
 from recsys_cli.cleaning import MAX_PRODUCT_BYTES, clean_fields, clean_id
-from recsys_cli.deliveries import Delivery, Failure, LostEvent, UndecodableEvent, replays_of
+from recsys_cli.deliveries import Delivery, Failure, LostEvent, UndecodableEvent, counted
 from recsys_cli.domain import EventType, Position, ProductEvent
 from recsys_cli.errors import InvalidEvent, InvalidProduct
 
@@ -51,7 +51,7 @@ def delivery(
         attempt=attempt,
         event=event,
         failure=failure,
-        replays=replays_of(_text((raw or {}).get(b"replays", b""))),
+        replays=counted(_text((raw or {}).get(b"replays", b""))),
     )
 
 

@@ -23,7 +23,7 @@ from recsys_cli.connections.redis import (
     flat,
     pairs,
 )
-from recsys_cli.deliveries import DeadLetter
+from recsys_cli.deliveries import DeadLetter, counted
 from recsys_cli.events.codec import printable
 
 _PAGE = 500
@@ -104,7 +104,6 @@ def decode(letter_id: bytes, entry: Sequence[bytes]) -> DeadLetter:
     """Return the letter; what another program left out or garbled is empty."""
     raw: Mapping[bytes, bytes] = pairs(entry)
     fields = printable(raw)
-    attempts = fields.get("attempts", "")
     try:
         event = _decoder.decode(raw.get(b"event", b"{}"))
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -115,7 +114,7 @@ def decode(letter_id: bytes, entry: Sequence[bytes]) -> DeadLetter:
         raw=event,
         cause=fields.get("cause", ""),
         error=fields.get("error", ""),
-        attempts=int(attempts) if attempts.isdecimal() else 0,
+        attempts=counted(fields.get("attempts", "")),
         first_failed_at=fields.get("first_failed_at", ""),
         last_failed_at=fields.get("last_failed_at", ""),
     )

@@ -300,4 +300,8 @@ class RedisStreams:
 
 
 def _failure(raw: bytes | None) -> Failure | None:
-    return _failure_decoder.decode(raw) if raw else None
+    """Return the failure; None where there is none, or another program has garbled it."""
+    try:
+        return _failure_decoder.decode(raw or b"")
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None

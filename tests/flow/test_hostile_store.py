@@ -93,6 +93,15 @@ GARBLED: dict[str, Garble] = {
         replays=b"9" * 5000,
     ),
     "letter: noise": entry("product:updates:dead", entry_id=NOISE, event=NOISE, attempts=NOISE),
+    "letter: count": entry("product:updates:dead", attempts=b"9" * 5000),
+    "failure: noise": lambda client: (
+        client.xgroup_create("product:updates", "product-processors", "0", mkstream=True)
+        if not client.exists("product:updates")
+        else None,
+        held := client.xadd("product:updates", {"event_type": "delete", "product_id": "p"}),
+        client.xreadgroup("product-processors", "c", {"product:updates": ">"}),
+        client.hset("product:updates:failures:product-processors", held, NOISE),
+    ),
     "stream: a string": string("product:updates", NOISE),
     "letters: a string": string("product:updates:dead", NOISE),
     "failures: a string": string("product:updates:failures:product-processors", NOISE),
