@@ -151,7 +151,7 @@ def test_two_importers_and_three_consumers(
         again = recsys("import", tmp_path / f"{shop.__name__}-{ROUNDS - 1}.jsonl", "--json").json
         assert again["unchanged"] == EACH, "what is published is not published twice"
     if kills:
-        assert sum(importer.kills for importer in importers) > 2
+        assert sum(importer.kills for importer in importers) > 0
 
 
 def written(path: Path, rows: Rows) -> Path:
