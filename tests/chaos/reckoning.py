@@ -12,10 +12,11 @@ from recsys_cli.deliveries import DeadLetter
 from recsys_cli.domain import Product, ProductEvent
 from recsys_cli.events.codec import decode, place
 from recsys_cli.merge import NOTHING, ProductState, states_of
-from recsys_cli.ports import EmbeddingModel
+from recsys_cli.ports import EmbeddingModel, VectorStore
 from recsys_cli.wiring import Backends
 from tests.chaos.oracle import POISON, Entry, applied
 from tests.chaos.world import AUDIT, World
+from tests.servers import wait_until
 
 
 def reckon(world: World, backends: Backends, count: Counter[str]) -> Iterator[str]:
@@ -85,10 +86,16 @@ def _wrong_in_index(
                 yield f"index: {product_id} is from {source.position}"
             if world.shown(product_id) != (product.name, product.category, product.price):
                 yield f"index: {product_id} shows {world.shown(product_id)}, not {product}"
+    wait_until(lambda: _is_built(vectors), 120, "an index that was dropped late is built again")
     info = vectors.info()
     if info is None or info.documents != len(expected) or info.failures:
         yield f"index: {info} instead of {len(expected)} documents"
     yield from _mixed_models(model, info.model_versions if info else [])
+
+
+def _is_built(vectors: VectorStore) -> bool:
+    info = vectors.info()
+    return info is None or info.documents == info.indexed
 
 
 def _mixed_models(model: EmbeddingModel, versions: list[str]) -> Iterator[str]:
