@@ -1,6 +1,6 @@
 """The architecture in a few Protocols. Read this file and you know what recsys is made of.
 
-    EventProcessor   the durable stream of product events, read through one consumer group
+    EventProcessor   the durable stream of product events, read through one ConsumerGroup
     DeadLetters      the events of the stream that were given up
     Catalog          the state of all products, and the embedding model that consumers share
     EmbeddingModel   product -> unit vector
@@ -56,15 +56,8 @@ class Embedding(NamedTuple):
     updated_at: str
 
 
-class EventProcessor(Protocol):
-    """The stream, seen through one consumer group."""
-
-    def publish(self, events: Sequence[ProductEvent]) -> list[Position]:
-        """Append the events in this order and return their positions, which strictly increase.
-
-        Returning means that the stream has accepted all of them. After an error some may have been.
-        """
-        ...
+class ConsumerGroup(Protocol):
+    """One group on the stream: who is in it, and how far it has come."""
 
     def create_group(self) -> bool:
         """Make the group at the beginning of the stream; return False where it exists already.
@@ -75,6 +68,44 @@ class EventProcessor(Protocol):
 
     def drop_group(self, name: str) -> bool:
         """Remove a group, and what only it still kept on the stream; False where there is none."""
+        ...
+
+    def forget_consumers(self, names: Sequence[str]) -> list[str]:
+        """Remove these consumers' names from the group; return those that could be.
+
+        One that holds anything stays. One that asks for events again is back.
+        """
+        ...
+
+    def backlog(self) -> Iterator[tuple[Position, ProductEvent]]:
+        """Yield what the group has not acknowledged, oldest first, without delivering any of it.
+
+        Undecodable entries and events that arrive meanwhile may be left out.
+        """
+        ...
+
+    def status(self) -> StreamStatus:
+        """Return how far the group is behind. What the backend cannot tell is None, never 0."""
+        ...
+
+    def pending(
+        self, limit: int, *, min_idle_ms: int = 0, consumer: str | None = None
+    ) -> list[PendingEvent]:
+        """Return up to ``limit`` deliveries not yet acknowledged, oldest position first.
+
+        Only those idle for ``min_idle_ms`` at least, and of ``consumer`` where it is given.
+        """
+        ...
+
+
+class EventProcessor(ConsumerGroup, Protocol):
+    """The stream, seen through one consumer group."""
+
+    def publish(self, events: Sequence[ProductEvent]) -> list[Position]:
+        """Append the events in this order and return their positions, which strictly increase.
+
+        Returning means that the stream has accepted all of them. After an error some may have been.
+        """
         ...
 
     def receive(self, consumer: str, count: int, block_ms: int) -> list[Delivery]:
@@ -116,33 +147,6 @@ class EventProcessor(Protocol):
         """Keep these as dead letters and acknowledge them: both, or neither.
 
         An event that is not pending any more is not kept: somebody else has seen to it.
-        """
-        ...
-
-    def forget_consumers(self, names: Sequence[str]) -> list[str]:
-        """Remove these consumers' names from the group; return those that could be.
-
-        One that holds anything stays. One that asks for events again is back.
-        """
-        ...
-
-    def backlog(self) -> Iterator[tuple[Position, ProductEvent]]:
-        """Yield what the group has not acknowledged, oldest first, without delivering any of it.
-
-        Undecodable entries and events that arrive meanwhile may be left out.
-        """
-        ...
-
-    def status(self) -> StreamStatus:
-        """Return how far the group is behind. What the backend cannot tell is None, never 0."""
-        ...
-
-    def pending(
-        self, limit: int, *, min_idle_ms: int = 0, consumer: str | None = None
-    ) -> list[PendingEvent]:
-        """Return up to ``limit`` deliveries not yet acknowledged, oldest position first.
-
-        Only those idle for ``min_idle_ms`` at least, and of ``consumer`` where it is given.
         """
         ...
 

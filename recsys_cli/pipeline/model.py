@@ -8,7 +8,7 @@ from itertools import islice
 
 from recsys_cli.errors import InvalidData
 from recsys_cli.merge import ProductState, states_of
-from recsys_cli.ports import Catalog, EmbeddingModel, EventProcessor, ModelFactory
+from recsys_cli.ports import Catalog, ConsumerGroup, EmbeddingModel, ModelFactory
 
 CHUNK = 1000
 
@@ -16,7 +16,7 @@ CHUNK = 1000
 class SharedModel:
     """The model in use, read again only when the catalog has another one."""
 
-    def __init__(self, events: EventProcessor, catalog: Catalog, models: ModelFactory) -> None:
+    def __init__(self, events: ConsumerGroup, catalog: Catalog, models: ModelFactory) -> None:
         self._events = events
         self._catalog = catalog
         self._models = models

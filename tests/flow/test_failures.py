@@ -117,14 +117,18 @@ def backends(recsys: Recsys) -> Backends:
 
 
 def consumer(
-    opened: Backends, name: str, before_embedding: Any = lambda _: None, **options: Any
+    opened: Backends,
+    name: str,
+    before_embedding: Any = lambda _: None,
+    claim_idle_ms: int = 600,
+    **options: Any,
 ) -> Consumer:
     return Consumer(
         opened.get_event_processor(),
         opened.get_catalog(),
         opened.get_vector_store(),
         FaultyModels(opened.get_model_factory(), before_embedding),
-        ConsumeOptions(consumer=name, claim_idle_ms=600, block_ms=100, **options),
+        ConsumeOptions(consumer=name, claim_idle_ms=claim_idle_ms, block_ms=100, **options),
     )
 
 
@@ -163,6 +167,30 @@ def test_a_batch_that_takes_longer_than_the_claim_time_stays_with_its_consumer(
     threads[1].join(20)
     assert (slow.report.processed, idle.report.processed) == (2, 0)
     backends.close()
+
+
+def test_a_consumer_that_hangs_loses_its_batch_in_the_end(recsys: Recsys, tmp_path: Path) -> None:
+    publish(recsys, tmp_path, ["Lamp", "Desk"])
+    stop, hangs, may_go_on = threading.Event(), threading.Event(), threading.Event()
+
+    def hang(_: Sequence[Product]) -> None:
+        hangs.set()
+        assert may_go_on.wait(30)
+
+    with Backends(load(), claim_idle_ms=50) as opened:
+        hung = consumer(opened, "hung", hang, claim_idle_ms=50)
+        alive = consumer(opened, "alive", claim_idle_ms=50)
+        threads = [threading.Thread(target=each.run, args=[stop]) for each in (hung, alive)]
+        threads[0].start()
+        assert hangs.wait(10)
+        threads[1].start()
+        wait_until(lambda: alive.report.processed == 2, 20, "the other one takes over")
+        stop.set()
+        may_go_on.set()
+        for thread in threads:
+            thread.join(20)
+        assert opened.get_event_processor().status().pending == 0
+        assert len(opened.get_vector_store().get(["p0", "p1"])) == 2
 
 
 def test_the_names_of_dead_consumers_go_when_they_hold_nothing(
