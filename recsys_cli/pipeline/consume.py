@@ -273,7 +273,8 @@ class Consumer:
 
     def _look_round(self) -> None:
         """See how things stand, and mend what is missing."""
-        self._ensure_index()
+        if self._ensure_index():
+            self._notify("the index was gone, and is made again over the embeddings that are left")
         status = self._events.status()
         self._tell_if_stream_went_back(status)
         self._last_seen = status
@@ -318,13 +319,15 @@ class Consumer:
                 "import the feeds again"
             )
 
-    def _ensure_index(self) -> None:
+    def _ensure_index(self) -> bool:
+        """Create the index if it is missing; return whether it was. Raises IndexMismatch."""
         info = self._vectors.info()
         if info is None:
-            self._vectors.create_index(IndexSpec(dimension=self._dimension))
-        elif info.dimension != self._dimension:
+            return self._vectors.create_index(IndexSpec(dimension=self._dimension))
+        if info.dimension != self._dimension:
             raise IndexMismatch(
                 f"the index {info.name} has {info.dimension} dimensions, the model "
                 f"{self._dimension}",
                 hint="recsys index drop, or set VECTOR_DIMENSION",
             )
+        return False

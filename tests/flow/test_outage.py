@@ -262,6 +262,7 @@ def test_a_dropped_index_is_made_again(
     recsys_embedded("index", "drop", "--yes")
     publish(recsys_embedded, tmp_path, "after")
     wait_until(lambda: documents(recsys_embedded) == 100, 20, "all are found again")
+    running.says("the index was gone, and is made again over the embeddings that are left")
     running.ends_well()
 
 
