@@ -10,7 +10,8 @@ import pytest
 import redis
 
 from tests.cli.terminal import in_terminal, plain
-from tests.commands import Recsys
+from tests.commands import Recsys, recsys_process
+from tests.servers import wait_until
 
 
 def poisoned(recsys: Recsys, *data: str) -> None:
@@ -106,6 +107,25 @@ def test_replay_takes_what_is_chosen_and_says_what_died_again(
     assert "\tinvalid again\t" in recsys("dlq", "list").out
     assert "replayed 1 time, and dead again" in recsys("dlq", "show", again[0]["id"]).out
     assert "2 of them not for the first time" in recsys("dlq", "replay", "--all").err
+
+
+def test_a_replay_that_is_killed_goes_on_where_it_was(recsys: Recsys) -> None:
+    poisoned(recsys, *["{"] * 2000)
+    recsys("consume", "--drain", "--batch-size", 2000, exits=3)
+
+    def dead() -> int:
+        return int(recsys("lag", "--json").json["dead_letters"])
+
+    replay = recsys_process("dlq", "replay", "--all")
+    wait_until(lambda: dead() < 2000, 20, "some are replayed")
+    replay.kill()
+    replay.communicate()
+    left = dead()
+    recsys("dlq", "replay", "--all")
+
+    assert left > 0, "it was killed in the middle"
+    status = recsys("lag", "--json").json
+    assert (status["dead_letters"], status["lag"]) == (0, 2000), "each of them once"
 
 
 def test_a_wrong_id_changes_nothing(recsys: Recsys, letters: list[str]) -> None:
