@@ -294,3 +294,14 @@ def test_a_minute_without_redis(night: Night) -> None:
     night.publish("after")
     wait_until(lambda: night.documents() == 100, 60, "the consumer goes on")
     running.ends_well()
+
+
+def test_a_password_that_was_changed_ends_a_consumer_with_one_sentence(night: Night) -> None:
+    running = night.begin()
+    with night.server.client() as client:
+        client.config_set("requirepass", "changed")
+        client.execute_command("CLIENT", "KILL", "SKIPME", "yes")
+    assert running.process.wait(timeout=20) == 5
+    assert "error: Redis at 127.0.0.1" in running.said
+    assert "password" in running.said.splitlines()[-2]
+    assert "Traceback" not in running.said
