@@ -155,9 +155,8 @@ class Consumer:
                         self._look_round()
                         on_status(self.report)
                     outage.end()
-                except GroupMissing:
-                    self._is_adrift = True
-                except BackendUnavailable as error:
+                except (BackendUnavailable, GroupMissing) as error:
+                    self._is_adrift |= isinstance(error, GroupMissing)
                     outage.wait(error)
         if not outage.is_on:
             self._leave()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from threading import Event as Flag
 
-from recsys_cli.errors import BackendUnavailable
+from recsys_cli.errors import BackendUnavailable, GroupMissing
 
 SHORTEST_WAIT_S = 0.5
 LONGEST_WAIT_S = 10.0
@@ -39,7 +39,7 @@ class Outage:
     def is_on(self) -> bool:
         return self._failures > 0
 
-    def wait(self, error: BackendUnavailable) -> None:
+    def wait(self, error: BackendUnavailable | GroupMissing) -> None:
         """Wait for the next try. Raises the error again when patience is over."""
         now_s = time.monotonic()
         if self._began_s is None:
