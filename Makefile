@@ -15,7 +15,7 @@ demo: $(VENV)/ready
 	@$(BIN)/recsys demo --home .demo
 
 test: $(VENV)/ready-to-test
-	$(BIN)/python -m pytest --numprocesses auto $(PYTEST)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 $(PYTEST)
 
 # Write the outputs, settings and help into README.md again.
 readme: $(VENV)/ready-to-test
