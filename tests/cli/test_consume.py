@@ -58,7 +58,7 @@ def test_a_second_signal_ends_it_at_once(
     import_products(recsys, tmp_path, 10_000)
     process = recsys_process("consume", "--batch-size", 10_000)
     started.append(process)
-    wait_until(lambda: left(recsys)[1] > 0, 20, "a batch is in hand")
+    wait_until(lambda: left(recsys)[1] > 0, 60, "a batch is in hand")
 
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
