@@ -6,6 +6,8 @@ import msgspec
 
 from recsys_cli.domain import Position, ProductEvent
 
+_NOT_KEPT_WHOLE = frozenset({"oversized", "not-utf-8"})
+
 
 class UndecodableEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An entry of the stream that cannot be an event, and never will be.
@@ -70,6 +72,11 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     first_failed_at: str
     last_failed_at: str
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it holds all of its event, and not the beginning or a transcript only."""
+        return self.cause not in _NOT_KEPT_WHOLE
 
     @property
     def replays(self) -> int:

@@ -43,6 +43,10 @@ Matrix: TypeAlias = npt.NDArray[np.float32]
 """Embeddings as rows: shape (n, dimension), each of unit length or zero."""
 
 
+CHECKSUM_BYTES = 32
+"""How long the checksum is with which the artifact of a model ends."""
+
+
 class Embedding(NamedTuple):
     """A product's entry in the vector store.
 
@@ -222,7 +226,7 @@ class Catalog(Protocol):
         ...
 
     def model_checksum(self) -> bytes | None:
-        """Return the last 32 bytes of the model in use, None before the first.
+        """Return the last CHECKSUM_BYTES of the model in use, None before the first.
 
         An artifact ends with its checksum, so this tells cheaply whether it is still the same.
         """

@@ -10,6 +10,7 @@ from recsys_cli.catalogs import codec
 from recsys_cli.connections.sqlite import EmbeddedFile
 from recsys_cli.domain import Health, Product
 from recsys_cli.merge import NOTHING, ProductState, merge
+from recsys_cli.ports import CHECKSUM_BYTES
 
 _PAGE = 500
 
@@ -19,10 +20,9 @@ _UPSERT = """
     INSERT INTO products (id, state) VALUES (?, ?)
     ON CONFLICT DO UPDATE SET state = excluded.state"""
 
-_ACTIVE_MODEL = "SELECT artifact FROM models JOIN active_model ON models.id = active_model.model"
-
-_CHECKSUM = """
-    SELECT substr(artifact, -32) FROM models JOIN active_model ON models.id = active_model.model"""
+_ACTIVE_MODEL = """
+    SELECT substr(artifact, ?) FROM models JOIN active_model ON models.id = active_model.model"""
+_WHOLE = 1
 
 
 class EmbeddedCatalog:
@@ -73,8 +73,7 @@ class EmbeddedCatalog:
 
     def model_checksum(self) -> bytes | None:
         with self._file.reading() as connection:
-            row = connection.execute(_CHECKSUM).fetchone()
-        return None if row is None else bytes(row[0])
+            return _active_model(connection, -CHECKSUM_BYTES)
 
     def offer_model(self, artifact: bytes) -> bytes:
         with self._file.transaction() as connection:
@@ -97,6 +96,6 @@ def _stored(connection: Connection, product_ids: Iterable[str]) -> dict[str, byt
     return dict(connection.execute(_SELECT, (json.dumps(list(product_ids)),)))
 
 
-def _active_model(connection: Connection) -> bytes | None:
-    row = connection.execute(_ACTIVE_MODEL).fetchone()
+def _active_model(connection: Connection, start: int = _WHOLE) -> bytes | None:
+    row = connection.execute(_ACTIVE_MODEL, (start,)).fetchone()
     return None if row is None else bytes(row[0])

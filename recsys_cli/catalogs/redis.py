@@ -16,6 +16,7 @@ from recsys_cli.connections.redis import LuaScript, RedisConnection
 from recsys_cli.domain import Health, Product
 from recsys_cli.errors import InvalidData
 from recsys_cli.merge import NOTHING, ProductState, merge
+from recsys_cli.ports import CHECKSUM_BYTES
 
 STATE_PREFIX = "product:state:"
 MODEL_KEY = "product:model:active"
@@ -87,7 +88,7 @@ class RedisCatalog:
         return artifact
 
     def model_checksum(self) -> bytes | None:
-        tail: bytes = self._connection.call("GETRANGE", MODEL_KEY, -32, -1)
+        tail: bytes = self._connection.call("GETRANGE", MODEL_KEY, -CHECKSUM_BYTES, -1)
         return tail or None
 
     def offer_model(self, artifact: bytes) -> bytes:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from recsys_cli.cli import options, render
+from recsys_cli.cli.signals import stopping_on_signals
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from recsys_cli.pipeline.consume import ConsumeOptions, ConsumeReport
     from recsys_cli.wiring import Backends
 
@@ -70,7 +65,7 @@ def consume(
             status_interval_s=status_interval,
         )
         stop = threading.Event()
-        with _stopping_on_signals(stop) as received:
+        with stopping_on_signals(stop) as received:
             report = run_consume(opened, how, stop)
     if received:
         raise typer.Exit(128 + received[0])
@@ -128,23 +123,3 @@ def _tell_what_is_left(report: ConsumeReport, how: ConsumeOptions) -> None:
         )
     if report.dead:
         render.warning(f"{render.counted(report.dead, 'event')} given up (recsys dlq list)")
-
-
-@contextmanager
-def _stopping_on_signals(stop: threading.Event) -> Iterator[list[int]]:
-    """Set ``stop`` on the first SIGINT or SIGTERM, end the process on the second."""
-    received: list[int] = []
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        if received:
-            os._exit(128 + number)
-        received.append(number)
-        stop.set()
-        os.write(2, b"\nfinishing the batch in hand; once more to stop at once\n")
-
-    previous = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

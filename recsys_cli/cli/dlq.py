@@ -67,7 +67,7 @@ def show(
     redis: options.RedisUrl = None,
 ) -> None:
     """Show one dead letter: what it was, and why it was given up."""
-    from recsys_cli.pipeline.dead_letters import NOT_WHOLE, show
+    from recsys_cli.pipeline.dead_letters import show
 
     with options.backends(redis) as opened:
         letter = show(opened.get_dead_letters(), letter_id)
@@ -76,7 +76,7 @@ def show(
         return
     times = render.counted(letter.replays, "time")
     again = f" (replayed {times}, and dead again)" if letter.replays else ""
-    whole = " (not kept whole)" if letter.cause in NOT_WHOLE else ""
+    whole = "" if letter.is_whole else " (not kept whole)"
     render.facts(
         "dead letter",
         [

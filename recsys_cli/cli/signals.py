@@ -1,15 +1,16 @@
-"""Ending a command wherever it is, on Ctrl-C or SIGTERM, without a traceback."""
+"""What Ctrl-C and SIGTERM do to a command: end it where it is, or after what is in hand."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from threading import Event
     from types import FrameType
 
 
@@ -19,6 +20,30 @@ def exiting_on_signals() -> Iterator[None]:
 
     The block may be torn anywhere, so it must be safe against kill -9. A second signal is one.
     """
+    with _on_first(lambda number: sys.exit(128 + number)):
+        yield
+
+
+@contextmanager
+def stopping_on_signals(stop: Event) -> Iterator[list[int]]:
+    """Set ``stop`` on the first SIGINT or SIGTERM, end the process on the second.
+
+    The list has the number of the first once it has come.
+    """
+    received: list[int] = []
+
+    def finish(number: int) -> None:
+        received.append(number)
+        stop.set()
+        os.write(2, b"\nfinishing the batch in hand; once more to stop at once\n")
+
+    with _on_first(finish):
+        yield received
+
+
+@contextmanager
+def _on_first(act: Callable[[int], None]) -> Iterator[None]:
+    """Call ``act`` with the first signal in the block; the second ends the process there."""
     has_received = False
 
     def handle(number: int, _frame: FrameType | None) -> None:
@@ -26,7 +51,7 @@ def exiting_on_signals() -> Iterator[None]:
         if has_received:
             os._exit(128 + number)
         has_received = True
-        sys.exit(128 + number)
+        act(number)
 
     previous = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
     try:

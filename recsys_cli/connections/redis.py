@@ -20,6 +20,7 @@ import redis
 from recsys_cli.connections.redis_errors import (
     CommandUnavailable,
     ErrorReply,
+    GroupGone,
     ScriptForgotten,
     translation,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "Command",
     "CommandUnavailable",
     "ErrorReply",
+    "GroupGone",
     "LuaScript",
     "RedisConnection",
     "Reply",

@@ -25,6 +25,10 @@ class ScriptForgotten(ErrorReply):
     """The server was restarted or flushed its scripts."""
 
 
+class GroupGone(ErrorReply):
+    """The consumer group, or its whole stream, is not (any longer) there."""
+
+
 # The first that fits, so subclasses come before their parents.
 _WAIT: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     (driver.BusyLoadingError, "is still loading its data"),
@@ -41,6 +45,8 @@ _PERMISSION = re.compile(r"permissions? to run the '([^']+)'")
 # Replies that pass by themselves; the driver has no class for these.
 _PASSING = ("MISCONF ", "NOREPLICAS ", "BUSY ", "CLUSTERDOWN ", "MASTERDOWN ", "LOADING ", "OOM ")
 
+
+_GROUP_GONE = re.compile("^(NOGROUP|UNBLOCKED)|no such key|requires the key to exist")
 
 _CREDENTIALS = "set REDIS_USERNAME and REDIS_PASSWORD, or put them into REDIS_URL"
 
@@ -104,21 +110,27 @@ def _refusal(address: str, error: driver.ResponseError, command: str) -> RecsysE
         return BackendUnavailable(f"Redis at {address} cannot serve this now: {text}")
     if isinstance(error, driver.NoScriptError):
         return ScriptForgotten(f"Redis at {address} has lost a script", reply=text)
+    if _GROUP_GONE.search(text):
+        return GroupGone(f"Redis at {address} has no such stream or group", reply=text)
     if isinstance(error, driver.NoPermissionError) or "ACL failure in script" in text:
         return _forbidden(address, text, command)
-    if "unknown command" in text and command.startswith("FT."):
+    if "unknown command" in text:
+        return _unknown(address, text, command)
+    return ErrorReply(f"Redis at {address} refuses {command}: {text}", reply=text)
+
+
+def _unknown(address: str, text: str, command: str) -> CommandUnavailable:
+    if command.startswith("FT."):
         return CommandUnavailable(
             f"Redis at {address} has no search module",
             reply=text,
             hint="use Redis 8 or Redis Stack, or set VECTOR_STORE_TYPE to another store",
         )
-    if "unknown command" in text:
-        return CommandUnavailable(
-            f"Redis at {address} does not know the command {command}",
-            reply=text,
-            hint="use Redis 8 or Redis Stack",
-        )
-    return ErrorReply(f"Redis at {address} refuses {command}: {text}", reply=text)
+    return CommandUnavailable(
+        f"Redis at {address} does not know the command {command}",
+        reply=text,
+        hint="use Redis 8 or Redis Stack",
+    )
 
 
 def _forbidden(address: str, text: str, command: str) -> CommandUnavailable:

@@ -32,6 +32,7 @@ FIELDS = ("event_type", "product_id", "timestamp", "data", "original_id", "repla
 Raw = Mapping[bytes, bytes]
 
 _decoder = msgspec.json.Decoder(dict[str, object])
+_failure_decoder = msgspec.json.Decoder(Failure)
 
 
 def delivery(
@@ -51,7 +52,7 @@ def delivery(
         attempt=attempt,
         event=event,
         failure=failure,
-        replays=counted(_text((raw or {}).get(b"replays", b""))),
+        replays=counted(text((raw or {}).get(b"replays", b""))),
     )
 
 
@@ -83,9 +84,17 @@ def place(raw: Raw, entry_id: str) -> Position:
         return here
 
 
+def failure(raw: bytes | str | None) -> Failure | None:
+    """Return the failure that JSON says; None where it says none, or was garbled."""
+    try:
+        return _failure_decoder.decode(raw or b"")
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
 def printable(raw: Raw) -> dict[str, str]:
     """Return the entry as text, with ``\\xNN`` where it is not UTF-8."""
-    return {_text(name): _text(value) for name, value in raw.items()}
+    return {text(name): text(value) for name, value in raw.items()}
 
 
 def _decode(raw: Raw) -> ProductEvent:
@@ -124,9 +133,9 @@ def _decode(raw: Raw) -> ProductEvent:
     )
 
 
-def _data(text: str) -> dict[str, object]:
+def _data(raw: str) -> dict[str, object]:
     try:
-        return _decoder.decode(text or "{}")
+        return _decoder.decode(raw or "{}")
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise InvalidEvent(f"data is not a JSON object: {error}") from None
 
@@ -136,5 +145,6 @@ def _beginning(raw: Raw) -> Raw:
     return {name[:KEPT_BYTES]: value[:KEPT_BYTES] for name, value in fields}
 
 
-def _text(raw: bytes) -> str:
+def text(raw: bytes) -> str:
+    """Return bytes as text, with ``\\xNN`` where they are not UTF-8."""
     return raw.decode("utf-8", "backslashreplace")

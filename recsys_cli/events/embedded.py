@@ -38,8 +38,6 @@ _PAGE = 1_000
 
 _Parameters: TypeAlias = dict[str, str | int | None]
 
-_failure_decoder = msgspec.json.Decoder(Failure)
-
 
 class _Inherited(NamedTuple):
     """What a consumer's predecessor left, at positions in (after, until]."""
@@ -203,7 +201,7 @@ class EmbeddedStream:
                 consumer=holder,
                 idle_ms=idle_ms,
                 deliveries=attempts,
-                failure=_failure(failure),
+                failure=codec.failure(failure),
             )
             for number, product_id, event_type, holder, idle_ms, attempts, failure in rows
         ]
@@ -274,7 +272,7 @@ class EmbeddedStream:
                 entry_id=entry_id,
                 consumer=consumer,
                 attempt=attempts,
-                failure=_failure(failure),
+                failure=codec.failure(failure),
             )
             if delivery is None:
                 no_events.append(entry_id)
@@ -336,10 +334,6 @@ def _row(event: ProductEvent) -> list[str]:
 def _raw(fields: Sequence[bytes | None]) -> dict[bytes, bytes]:
     present = zip(codec.FIELDS, fields, strict=True)
     return {name.encode(): value for name, value in present if value is not None}
-
-
-def _failure(raw: str | None) -> Failure | None:
-    return _failure_decoder.decode(raw) if raw else None
 
 
 def _at(entry_id: str) -> dict[str, int]:

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from recsys_cli.connections.redis import (
-    ErrorReply,
-    RedisConnection,
-    Reply,
-    pairs,
-)
+from recsys_cli.connections.redis import GroupGone, RedisConnection, Reply, pairs
 from recsys_cli.deliveries import PendingEvent
 from recsys_cli.domain import (
     BEGINNING,
@@ -27,11 +22,6 @@ _MOST_COUNTED = 10_000
 Body = dict[bytes, bytes]
 
 
-def group_is_gone(reply: str) -> bool:
-    """Whether this error says that the group, or its whole stream, is not (any longer) there."""
-    return reply.startswith(("NOGROUP", "UNBLOCKED")) or "no such key" in reply
-
-
 class GroupProgress:
     def __init__(self, connection: RedisConnection, *, stream: str, group: str) -> None:
         self._connection = connection
@@ -41,29 +31,30 @@ class GroupProgress:
     def status(self) -> StreamStatus:
         length = self._connection.call("XLEN", self._stream)
         last = pairs(self._ask("XINFO", "STREAM", self._stream)).get(b"last-generated-id", b"0-0")
-        groups = list(map(pairs, self._ask("XINFO", "GROUPS", self._stream)))
-        facts = next((g for g in groups if g[b"name"] == self._group.encode()), None)
-        consumers = {_text(g[b"name"]): self._consumers(g[b"name"]) for g in groups}
+        facts = list(map(pairs, self._ask("XINFO", "GROUPS", self._stream)))
+        consumers = {codec.text(g[b"name"]): self._consumers(g[b"name"]) for g in facts}
+        groups = [
+            GroupStatus(
+                name=name,
+                lag=self._lag(g),
+                pending=g[b"pending"],
+                idle_ms=min((c.idle_ms or 0 for c in members), default=None),
+            )
+            for g, (name, members) in zip(facts, consumers.items(), strict=True)
+        ]
+        ours = next((group for group in groups if group.name == self._group), None)
         oldest = self._pending_rows("-", 1)
         return StreamStatus(
             stream=self._stream,
             group=self._group,
             length=length,
-            last_entry_id=_text(last),
-            lag=length if facts is None else self._lag(facts),
-            pending=0 if facts is None else facts[b"pending"],
+            last_entry_id=codec.text(last),
+            lag=length if ours is None else ours.lag,
+            pending=0 if ours is None else ours.pending,
             oldest_pending_ms=oldest[0][2] if oldest else None,
             dead_letters=self._connection.call("XLEN", redis_letters.key(self._stream)),
             consumers=consumers.get(self._group, []),
-            groups=[
-                GroupStatus(
-                    name=(name := _text(g[b"name"])),
-                    lag=self._lag(g),
-                    pending=g[b"pending"],
-                    idle_ms=min((c.idle_ms or 0 for c in consumers[name]), default=None),
-                )
-                for g in groups
-            ],
+            groups=groups,
         )
 
     def pending(
@@ -76,7 +67,7 @@ class GroupProgress:
     def backlog(self) -> Iterator[tuple[Position, ProductEvent]]:
         """Yield pending events, then undelivered ones: nothing pending is newer than those."""
         facts = self._facts()
-        delivered = _text(facts[b"last-delivered-id"]) if facts else str(BEGINNING)
+        delivered = codec.text(facts[b"last-delivered-id"]) if facts else str(BEGINNING)
         last = self._connection.call("XREVRANGE", self._stream, "+", "-", "COUNT", 1)
         for page in _pages(lambda start: self._pending_rows(start, _PAGE, end=delivered)):
             yield from _events(self._bodies(row[0] for row in page).items())
@@ -99,7 +90,9 @@ class GroupProgress:
     def _consumers(self, group: bytes) -> list[ConsumerStatus]:
         rows = map(pairs, self._ask("XINFO", "CONSUMERS", self._stream, group))
         return [
-            ConsumerStatus(name=_text(row[b"name"]), pending=row[b"pending"], idle_ms=row[b"idle"])
+            ConsumerStatus(
+                name=codec.text(row[b"name"]), pending=row[b"pending"], idle_ms=row[b"idle"]
+            )
             for row in rows
         ]
 
@@ -114,7 +107,7 @@ class GroupProgress:
         if lag is not None:
             return lag
         # Redis has lost count, as it does after deletions: count them, unless they are too many.
-        start = f"({_text(facts[b'last-delivered-id'])}"
+        start = f"({codec.text(facts[b'last-delivered-id'])}"
         rows = self._connection.call("XRANGE", self._stream, start, "+", "COUNT", _MOST_COUNTED)
         return len(rows) if len(rows) < _MOST_COUNTED else None
 
@@ -149,9 +142,7 @@ class GroupProgress:
         """Return the rows of the reply, none where the group or the stream is missing."""
         try:
             rows: list[Reply] = self._connection.call(*command)
-        except ErrorReply as error:
-            if not group_is_gone(error.reply):
-                raise
+        except GroupGone:
             return []
         return rows
 
@@ -159,7 +150,7 @@ class GroupProgress:
 def _pages(read: Callable[[str], list[Reply]], start: str = "-") -> Iterator[list[Reply]]:
     while page := read(start):
         yield page
-        start = f"({_text(page[-1][0])}"
+        start = f"({codec.text(page[-1][0])}"
 
 
 def _events(entries: Iterable[tuple[bytes, Body]]) -> Iterator[tuple[Position, ProductEvent]]:
@@ -173,10 +164,10 @@ def _pending_event(row: Sequence[Reply], raw: Body) -> PendingEvent:
     fields = codec.printable(raw)
     entry_id, consumer, idle_ms, deliveries = row
     return PendingEvent(
-        entry_id=_text(entry_id),
+        entry_id=codec.text(entry_id),
         product_id=fields.get("product_id"),
         event_type=fields.get("event_type"),
-        consumer=_text(consumer),
+        consumer=codec.text(consumer),
         idle_ms=idle_ms,
         deliveries=deliveries,
     )
@@ -184,7 +175,3 @@ def _pending_event(row: Sequence[Reply], raw: Body) -> PendingEvent:
 
 def _position(entry_id: bytes) -> Position:
     return Position.parse(entry_id.decode())
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "backslashreplace")

@@ -12,6 +12,7 @@ The scripts use two or three keys of the stream: on a cluster its name needs a `
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from recsys_cli.connections.redis import (
     Command,
     CommandUnavailable,
     ErrorReply,
+    GroupGone,
     LuaScript,
     RedisConnection,
     Reply,
@@ -33,7 +35,7 @@ from recsys_cli.deliveries import DeadLetter, Delivery, Failure, PendingEvent
 from recsys_cli.domain import Health, Position, ProductEvent, StreamStatus
 from recsys_cli.errors import GroupMissing
 from recsys_cli.events import codec, redis_letters
-from recsys_cli.events.redis_progress import GroupProgress, group_is_gone
+from recsys_cli.events.redis_progress import GroupProgress
 
 _PAGE = 500
 _LONGEST_BLOCK_MS = 5_000
@@ -49,7 +51,6 @@ _HERE = Path(__file__).parent
 _bury = LuaScript(_HERE / "redis_bury.lua")
 _hold = LuaScript(_HERE / "redis_hold.lua")
 _forget = LuaScript(_HERE / "redis_forget.lua")
-_failure_decoder = msgspec.json.Decoder(Failure)
 
 
 class RedisStreams:
@@ -93,9 +94,7 @@ class RedisStreams:
     def drop_group(self, name: str) -> bool:
         try:
             existed = self._connection.call("XGROUP", "DESTROY", self._stream, name)
-        except ErrorReply as error:
-            if not group_is_gone(error.reply):
-                raise
+        except GroupGone:
             return False
         self._connection.call("DEL", f"{self._stream}:failures:{name}")
         self._progress.trim()
@@ -116,9 +115,7 @@ class RedisStreams:
                 # Entries that are no events do not count as an answer.
                 if not entries and time.monotonic() >= deadline_s:
                     return []
-        except ErrorReply as error:
-            if not group_is_gone(error.reply):
-                raise
+        except GroupGone as error:
             raise GroupMissing(
                 f"the stream {self._stream} has no consumer group {self._group}"
             ) from error
@@ -152,9 +149,7 @@ class RedisStreams:
             done = self._connection.run(
                 _forget, [((self._stream,), (self._group, name)) for name in names]
             )
-        except ErrorReply as error:
-            if not group_is_gone(error.reply):
-                raise
+        except GroupGone:
             return []
         return [name for name, is_gone in zip(names, done, strict=True) if is_gone]
 
@@ -172,7 +167,7 @@ class RedisStreams:
             ("HGET", self._failures, event.entry_id) for event in events
         )
         return [
-            msgspec.structs.replace(event, failure=_failure(raw))
+            msgspec.structs.replace(event, failure=codec.failure(raw))
             for event, raw in zip(events, failures, strict=True)
         ]
 
@@ -258,11 +253,12 @@ class RedisStreams:
         return msgspec.structs.replace(
             delivery,
             attempt=rows[0][3] if rows else 2,
-            failure=_failure(failure),
+            failure=codec.failure(failure),
         )
 
     def _hold(self, deliveries: Sequence[Delivery], *, idle_ms: int) -> None:
-        try:
+        # Without its group nothing is held; whoever receives next is told.
+        with contextlib.suppress(GroupGone):
             self._connection.run(
                 _hold,
                 [
@@ -270,9 +266,6 @@ class RedisStreams:
                     for d in deliveries
                 ],
             )
-        except ErrorReply as error:
-            if not group_is_gone(error.reply):
-                raise
 
     def _acknowledge(self, entry_ids: Sequence[str]) -> None:
         batches = [entry_ids[start : start + _PAGE] for start in range(0, len(entry_ids), _PAGE)]
@@ -297,11 +290,3 @@ class RedisStreams:
             return
         self._next_trim_s = now_s + _TRIM_EVERY_S
         self._progress.trim()
-
-
-def _failure(raw: bytes | None) -> Failure | None:
-    """Return the failure; None where there is none, or another program has garbled it."""
-    try:
-        return _failure_decoder.decode(raw or b"")
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None

@@ -40,7 +40,7 @@ class ClaimKeeper:
     def hold(self, deliveries: Sequence[Delivery]) -> None:
         """Keep these from now on, and nothing else."""
         self._since_s = time.monotonic()
-        self._held = tuple(deliveries)
+        self._held = deliveries
 
     def _run(self) -> None:
         while not self._stop.wait(self._every_s):

@@ -173,11 +173,11 @@ class Consumer:
         if not self._in_hand:
             self._in_hand = {d.entry_id: d for d in self._receive(stop)}
             self.report.redelivered += sum(d.attempt > 1 for d in self._in_hand.values())
-        self._claims.hold(list(self._in_hand.values()))
-        is_empty = not self._in_hand
-        self._process(list(self._in_hand.values()))
+        batch = tuple(self._in_hand.values())
+        self._claims.hold(batch)
+        self._process(batch)
         self._claims.hold(())
-        return not (is_empty and self._options.drain)
+        return bool(batch) or not self._options.drain
 
     def _receive(self, stop: Flag) -> list[Delivery]:
         """Wait for deliveries in short waits, so that ``stop`` is heeded soon."""

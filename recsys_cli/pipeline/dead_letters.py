@@ -12,9 +12,6 @@ from recsys_cli.deliveries import DeadLetter
 from recsys_cli.errors import DeadLetterNotFound, UsageError
 from recsys_cli.ports import DeadLetters
 
-NOT_WHOLE = frozenset({"oversized", "not-utf-8"})
-"""Causes whose letters hold only the beginning, or a transcript, of their event."""
-
 PAGE = 500
 
 
@@ -106,7 +103,7 @@ def replay(
     """
     report = ReplayReport()
     for letter in _chosen(letters, choice):
-        if letter.cause in NOT_WHOLE:
+        if not letter.is_whole:
             report.not_whole += 1
         elif dry_run or letters.replay(letter):
             report.replayed += 1

@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Mapping
 from itertools import islice
 
-from recsys_cli.errors import InvalidData
+from recsys_cli.errors import InvalidData, InvalidProduct
 from recsys_cli.merge import ProductState, states_of
-from recsys_cli.ports import Catalog, ConsumerGroup, EmbeddingModel, ModelFactory
+from recsys_cli.ports import CHECKSUM_BYTES, Catalog, ConsumerGroup, EmbeddingModel, ModelFactory
 
 CHUNK = 1000
 
@@ -33,7 +33,7 @@ class SharedModel:
         if self._model is None or checksum is None or checksum != self._checksum:
             artifact = self._catalog.active_model() or self._fitted()
             self._model = self._models.load(artifact)
-            self._checksum = artifact[-32:]
+            self._checksum = artifact[-CHECKSUM_BYTES:]
         return self._model
 
     def _fitted(self) -> bytes:
@@ -46,8 +46,8 @@ class SharedModel:
     def _merge(self, states: Mapping[str, ProductState]) -> None:
         try:
             self._catalog.merge(states)
-        except InvalidData:
-            # One of them has a damaged state in the catalog; its own delivery will tell.
+        except (InvalidData, InvalidProduct):
+            # A state is damaged in the catalog, or would be too large: its own delivery will tell.
             for product_id, state in states.items():
-                with contextlib.suppress(InvalidData):
+                with contextlib.suppress(InvalidData, InvalidProduct):
                     self._catalog.merge({product_id: state})

@@ -163,7 +163,7 @@ class Night:
     def _replay_dead_letter(self) -> None:
         dead = self._backends.get_dead_letters()
         letter = next(dead.letters(newest_first=self._chance.random() < 0.5), None)
-        if letter is not None and letter.cause != "oversized":
+        if letter is not None and letter.is_whole:
             self._count["replayed letters"] += dead.replay(letter)
 
     def _poison(self) -> None:

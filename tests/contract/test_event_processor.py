@@ -276,6 +276,7 @@ def test_without_its_group_nothing_is_received(
         events.receive("c", 1, 0)
     assert events.status().consumers == []
     assert events.forget_consumers(["c"]) == []
+    assert not events.drop_group("product-processors")
 
 
 def test_only_consumers_that_hold_nothing_are_forgotten(opened: Open) -> None:

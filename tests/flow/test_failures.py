@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from recsys_cli.domain import Product
+from recsys_cli.domain import EventType, Product, ProductEvent
 from recsys_cli.pipeline.consume import ConsumeOptions, Consumer
 from recsys_cli.settings import load
 from recsys_cli.wiring import Backends
@@ -96,6 +96,24 @@ def test_an_event_that_kills_its_consumer_is_given_up_and_spares_its_batch(
     assert letter["first_failed_at"] < letter["last_failed_at"]
     assert recsys("index", "info", "--json").json["documents"] == 22
     assert status(recsys)["pending"] == 0
+
+
+def test_a_product_that_grew_too_large_keeps_no_consumer_from_starting(
+    recsys: Recsys, tmp_path: Path
+) -> None:
+    publish(recsys, tmp_path, ["Lamp"])
+    with Backends(load()) as opened:
+        # Past the importer, as another program would: each is fine, all together are too large.
+        events = [
+            ProductEvent(type=EventType.UPDATE, product_id="big", fields={f"f{n}": "x" * 900_000})
+            for n in range(5)
+        ]
+        opened.get_event_processor().publish(events)
+
+    recsys("consume", "--drain", exits=3)
+
+    assert recsys("index", "info", "--json").json["documents"] == 1
+    assert [p["product_id"] for p in recsys("pending", "--json").json_lines] == ["big"]
 
 
 def test_dead_again_after_a_replay_is_said(recsys: Recsys, tmp_path: Path) -> None:
