@@ -223,6 +223,17 @@ class IndexInfo(msgspec.Struct, frozen=True, kw_only=True):
         return round(self.memory_bytes / self.documents)
 
 
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What an embedding model says of itself; ``products``: how many it was fitted on."""
+
+    kind: str
+    version: str
+    dimension: int
+    products: int
+    size_bytes: int
+    options: list[str]
+
+
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """One reachable part of the backend. ``address`` never holds a password."""
 

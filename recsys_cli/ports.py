@@ -25,6 +25,7 @@ from recsys_cli.domain import (
     Health,
     IndexInfo,
     IndexSpec,
+    ModelInfo,
     Neighbor,
     Position,
     Product,
@@ -318,6 +319,9 @@ class EmbeddingModel(Protocol):
     @property
     def dimension(self) -> int: ...
 
+    @property
+    def info(self) -> ModelInfo: ...
+
     def embed(self, products: Sequence[Product]) -> Matrix:
         """Return one unit row per product; a zero row where the text has nothing to go by."""
         ...
@@ -339,6 +343,14 @@ class ModelFactory(Protocol):
 
     def fit(self, products: Iterable[Product]) -> EmbeddingModel:
         """Fit a new model on the products, in one pass and bounded memory."""
+        ...
+
+    def merge(self, artifacts: Sequence[bytes]) -> EmbeddingModel:
+        """Return the model that fitting on all parts at once would have given, to the byte.
+
+        Each artifact was fitted on another part of the products, whatever the order and the cut.
+        Raises InvalidModel where they do not go together.
+        """
         ...
 
     def load(self, artifact: bytes) -> EmbeddingModel:

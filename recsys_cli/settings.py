@@ -42,6 +42,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     vector_store_type: BackendType | None = None
     vector_dimension: Annotated[int, Meta(ge=8, le=4096)] = 384
     vector_index_name: _NAME = "product:vectors"
+    embedding_keep_marks: bool = False
     similarity_threshold: Annotated[float, Meta(ge=-1, le=1)] | None = None
     product_stream_key: _NAME = "product:updates"
     product_stream_group: _NAME = "product-processors"

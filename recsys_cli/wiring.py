@@ -118,7 +118,9 @@ class Backends:
     def _models(self) -> ModelFactory:
         from recsys_cli.embedding.tfidf import TfidfFactory
 
-        return TfidfFactory(self.settings.vector_dimension)
+        return TfidfFactory(
+            self.settings.vector_dimension, keep_marks=self.settings.embedding_keep_marks
+        )
 
     @cached_property
     def _redis(self) -> RedisConnection:

@@ -28,6 +28,9 @@ class FaultyModels:
         self._before_embedding = before_embedding
         self.dimension = inner.dimension
 
+    def merge(self, artifacts: Sequence[bytes]) -> EmbeddingModel:
+        return _FaultyModel(self._inner.merge(artifacts), self._before_embedding)
+
     def fit(self, products: Iterable[Product]) -> EmbeddingModel:
         return _FaultyModel(self._inner.fit(products), self._before_embedding)
 
@@ -43,6 +46,7 @@ class _FaultyModel:
         self._embed = inner.embed
         self.version = inner.version
         self.dimension = inner.dimension
+        self.info = inner.info
         self.text_digest = inner.text_digest
         self.to_bytes = inner.to_bytes
 

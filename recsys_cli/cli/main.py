@@ -15,6 +15,7 @@ from recsys_cli.cli import (
     group,
     import_feed,
     index,
+    model,
     options,
     product,
     render,
@@ -73,6 +74,7 @@ app.add_typer(dlq.app)
 app.add_typer(group.app)
 app.add_typer(product.app)
 app.add_typer(index.app)
+app.add_typer(model.app)
 app.add_typer(config.app)
 
 

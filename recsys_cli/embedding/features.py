@@ -26,12 +26,13 @@ _LONGEST = 4 * MAX_WORD
 _POWERS = np.array([pow(0x9E3779B97F4A7C15, k + 1, 2**64) for k in range(_LONGEST)], np.uint64)
 
 
-def features(words: Sequence[str]) -> tuple[Integers, Hashes]:
+def features(words: Sequence[str], *, keep_marks: bool = False) -> tuple[Integers, Hashes]:
     """Return the number of features of each word, and the hashes, word after word.
 
     What a word gives depends on nothing but the word: not on the other words, not on the platform.
+    Pieces are taken without the marks on Latin letters, unless ``keep_marks``.
     """
-    padded = [f" {without_marks(word)} " for word in words]
+    padded = [f" {word if keep_marks else without_marks(word)} " for word in words]
     lengths = np.fromiter(map(len, padded), np.int64, len(padded))
     characters = _characters(padded)
     room = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(characters))

@@ -9,7 +9,7 @@ on the order of the products, and counts of parts of a catalog add up to the cou
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,9 +31,10 @@ class Frequencies(NamedTuple):
 
     products: int
     counts: npt.NDArray[np.uint32]
+    keep_marks: bool = False
 
 
-def count(products: Iterable[Product]) -> Frequencies:
+def count(products: Iterable[Product], *, keep_marks: bool = False) -> Frequencies:
     """Count the features of the products, in one pass and bounded memory."""
     total = 0
     counts = np.zeros(BUCKETS)
@@ -42,11 +43,23 @@ def count(products: Iterable[Product]) -> Frequencies:
         total += 1
         occurrences.update(set().union(*map(words, texts_of(product))))
         if len(occurrences) >= _WORDS_AT_ONCE:
-            counts += _by_bucket(occurrences)
+            counts += _by_bucket(occurrences, keep_marks=keep_marks)
             occurrences.clear()
     if occurrences:
-        counts += _by_bucket(occurrences)
-    return Frequencies(total, counts.astype(np.uint32))
+        counts += _by_bucket(occurrences, keep_marks=keep_marks)
+    return Frequencies(total, _whole(counts), keep_marks)
+
+
+def merge(parts: Sequence[Frequencies]) -> Frequencies:
+    """Return what counting all the parts of a catalog at once would have. Any order, any nesting.
+
+    Raises ValueError for no parts, and where some keep marks and others do not.
+    """
+    (keep_marks,) = {part.keep_marks for part in parts}
+    counts = np.zeros(BUCKETS)
+    for part in parts:
+        counts += part.counts
+    return Frequencies(sum(part.products for part in parts), _whole(counts), keep_marks)
 
 
 def idf(frequencies: Frequencies) -> npt.NDArray[np.float64]:
@@ -64,7 +77,11 @@ def bucket(hashes: Hashes) -> npt.NDArray[np.int64]:
     return (hashes >> np.uint64(64 - BUCKET_BITS)).astype(np.int64)
 
 
-def _by_bucket(occurrences: Counter[str]) -> npt.NDArray[np.float64]:
-    sizes, hashes = features(list(occurrences))
+def _whole(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.uint32]:
+    return np.minimum(counts, np.iinfo(np.uint32).max).astype(np.uint32)
+
+
+def _by_bucket(occurrences: Counter[str], *, keep_marks: bool) -> npt.NDArray[np.float64]:
+    sizes, hashes = features(list(occurrences), keep_marks=keep_marks)
     weights = np.repeat(np.fromiter(occurrences.values(), np.float64), sizes)
     return np.bincount(bucket(hashes), weights, BUCKETS).astype(np.float64, copy=False)

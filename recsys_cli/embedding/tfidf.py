@@ -19,7 +19,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from recsys_cli.domain import Product
+from recsys_cli.domain import ModelInfo, Product
 from recsys_cli.embedding import artifact, frequencies
 from recsys_cli.embedding.artifact import Artifact
 from recsys_cli.embedding.features import features
@@ -53,6 +53,7 @@ class TfidfModel:
 
     def __init__(self, counted: Frequencies, dimension: int = 384) -> None:
         self._artifact = _pack(counted, dimension)
+        self._counted = counted
         self._idf = frequencies.idf(counted)
         self._dimension = dimension
         self._version = artifact.digest(self._artifact)[:12]
@@ -73,6 +74,17 @@ class TfidfModel:
 
     def to_bytes(self) -> bytes:
         return self._artifact
+
+    @property
+    def info(self) -> ModelInfo:
+        return ModelInfo(
+            kind=KIND,
+            version=self.version,
+            dimension=self.dimension,
+            products=self._counted.products,
+            size_bytes=len(self._artifact),
+            options=["keeps marks"] if self._counted.keep_marks else [],
+        )
 
     def embed(self, products: Sequence[Product]) -> Matrix:
         """Return one row per product: float32, shape (n, dimension), of unit length or zero."""
@@ -108,7 +120,7 @@ class TfidfModel:
             return [self._entries[word] for word in wanted]
 
     def _compute(self, unknown: list[str]) -> list[bytes]:
-        sizes, hashes = features(unknown)
+        sizes, hashes = features(unknown, keep_marks=self._counted.keep_marks)
         signs = 1.0 - 2.0 * (hashes & np.uint64(1)).astype(np.float64)
         # Longer words have more to say, though not in proportion to their pieces.
         damping = 1 / np.sqrt(np.sqrt(np.repeat(sizes, sizes)))
@@ -123,10 +135,15 @@ class TfidfModel:
 
 
 class TfidfFactory:
-    """Fits and opens models of one dimension."""
+    """Fits and opens models of one dimension.
 
-    def __init__(self, dimension: int = 384) -> None:
+    ``keep_marks`` is for models yet to be fitted: whether ``điện`` and ``dien`` are different words
+    through and through. An opened model keeps to what it was fitted with.
+    """
+
+    def __init__(self, dimension: int = 384, *, keep_marks: bool = False) -> None:
         self._dimension = dimension
+        self._keep_marks = keep_marks
 
     @property
     def dimension(self) -> int:
@@ -134,25 +151,41 @@ class TfidfFactory:
 
     def fit(self, products: Iterable[Product]) -> TfidfModel:
         """Fit a model on the products, in one pass; on none at all, every feature weighs alike."""
-        return TfidfModel(frequencies.count(products), self._dimension)
+        counted = frequencies.count(products, keep_marks=self._keep_marks)
+        return TfidfModel(counted, self._dimension)
+
+    def merge(self, artifacts: Sequence[bytes]) -> TfidfModel:
+        """Return the model that fitting on all parts at once would have given, to the byte."""
+        parts = [self._open(part) for part in artifacts]
+        if len({part.keep_marks for part in parts}) != 1:
+            raise InvalidModel(
+                "models cannot be merged where some keep the marks on letters and others do not",
+                hint="fit all parts with the same EMBEDDING_KEEP_MARKS",
+            )
+        return TfidfModel(frequencies.merge(parts), self._dimension)
 
     def load(self, artifact_: bytes) -> TfidfModel:
         """Open an artifact. Raises InvalidModel for damage, and for a model of another kind."""
-        opened = artifact.unpack(artifact_)
-        counted, dimension = _unpack(opened)
+        return TfidfModel(self._open(artifact_), self._dimension)
+
+    def _open(self, raw: bytes) -> Frequencies:
+        counted, dimension = _unpack(artifact.unpack(raw))
         if dimension != self._dimension:
             raise InvalidModel(
                 f"the embedding model has {dimension} dimensions, not {self._dimension}",
                 hint=f"set VECTOR_DIMENSION={dimension}, or fit a new model: recsys reembed",
             )
-        return TfidfModel(counted, dimension)
+        return counted
 
 
 def _pack(counted: Frequencies, dimension: int) -> bytes:
     occupied = counted.counts > 0
+    parameters = {"recipe": RECIPE, "dimension": dimension, "products": counted.products}
+    if counted.keep_marks:
+        parameters["keep_marks"] = 1
     return artifact.pack(
         KIND,
-        {"recipe": RECIPE, "dimension": dimension, "products": counted.products},
+        parameters,
         {"occupied": np.packbits(occupied), "counts": counted.counts[occupied]},
     )
 
@@ -179,7 +212,7 @@ def _unpack(opened: Artifact) -> tuple[Frequencies, int]:
         raise artifact.invalid("its parts do not fit together")
     counts = np.zeros(BUCKETS, np.uint32)
     counts[np.unpackbits(occupied).view(bool)] = counted
-    return Frequencies(products, counts), dimension
+    return Frequencies(products, counts, bool(opened.parameters.get("keep_marks"))), dimension
 
 
 def _slices(texts: Iterable[Texts]) -> Iterator[list[Texts]]:

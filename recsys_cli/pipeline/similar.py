@@ -11,6 +11,7 @@ import msgspec
 from recsys_cli.cleaning import clean_id, clean_text
 from recsys_cli.domain import Neighbor, Product, SearchFilter
 from recsys_cli.errors import NotEmbedded, NotFound, UsageError
+from recsys_cli.pipeline.models import active_artifact
 from recsys_cli.pipeline.products import not_found
 from recsys_cli.ports import Catalog, EventProcessor, ModelFactory, Vector, VectorStore
 
@@ -84,9 +85,7 @@ def similar_to_text(
     text: str, catalog: Catalog, vectors: VectorStore, models: ModelFactory, query: Query
 ) -> Similar:
     """Return the products closest to a text, embedded by the model in use."""
-    artifact = catalog.active_model()
-    if artifact is None:
-        raise NotEmbedded("there is no embedding model yet", hint="recsys consume --drain")
+    artifact = active_artifact(catalog)
     probe = Product(id="", name=clean_text(text))
     (vector,) = models.load(artifact).embed([probe])
     if not vector.any():

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from recsys_cli.domain import Product
 from recsys_cli.embedding import tfidf
 from recsys_cli.embedding.tfidf import TfidfFactory, TfidfModel
+from recsys_cli.errors import InvalidModel
 from recsys_cli.ports import EmbeddingModel, ModelFactory
 
 CATALOG = [
@@ -116,6 +118,36 @@ def test_how_the_words_are_portioned_does_not_matter(monkeypatch: pytest.MonkeyP
     assert TfidfFactory().fit(CATALOG).to_bytes() == MODEL.to_bytes()
 
 
+@given(st.lists(PRODUCTS, max_size=12), st.lists(st.integers(0, 12), max_size=3), st.randoms())
+def test_models_of_parts_merge_into_the_model_of_the_whole(
+    products: list[Product], cuts: list[int], chance: random.Random
+) -> None:
+    factory = TfidfFactory()
+    bounds = [0, *sorted(cuts), len(products)]
+    parts = [factory.fit(products[start:end]).to_bytes() for start, end in pairwise(bounds)]
+    chance.shuffle(parts)
+    nested = [factory.merge(parts[:1]).to_bytes(), *parts[1:]]
+    assert factory.merge(nested).to_bytes() == factory.fit(products).to_bytes()
+
+
+def test_models_that_differ_in_marks_do_not_merge() -> None:
+    other = TfidfFactory(keep_marks=True).fit(CATALOG)
+    with pytest.raises(InvalidModel, match="cannot be merged"):
+        TfidfFactory().merge([MODEL.to_bytes(), other.to_bytes()])
+
+
+def test_marks_are_kept_where_asked_and_a_model_remembers() -> None:
+    keeping = TfidfFactory(keep_marks=True).fit(CATALOG)
+    assert keeping.version != MODEL.version
+    assert score("dien thoai", "điện thoại") > 0.3
+    assert abs(score("dien thoai", "điện thoại", keeping)) < 0.2
+    assert score("điện thoại", "Điện thoại", keeping) == pytest.approx(1)
+    opened = TfidfFactory().load(keeping.to_bytes())
+    assert score("dien thoai", "điện thoại", opened) == score("dien thoai", "điện thoại", keeping)
+    assert opened.info == keeping.info
+    assert keeping.info.options == ["keeps marks"]
+
+
 def test_an_opened_artifact_is_the_same_model() -> None:
     opened = TfidfFactory().load(MODEL.to_bytes())
     assert opened.to_bytes() == MODEL.to_bytes()
@@ -184,6 +216,10 @@ def test_equal_digests_are_equal_embeddings(one: Product, other: Product) -> Non
         ("WH1000XM4", "Sony WH-1000XM4", "Sony MDR-7506"),
         ("dien thoai", "điện thoại", "diện tích nhà"),
         ("Küchenmaschine", "Küchenmaschinen Zubehör", "Gartenschere"),
+        ("Kaffeemühle", "Elektrische Kaffeemühlen", "Waschmaschine"),
+        ("Handschuh", "Lederhandschuhe", "Lederschuhe"),
+        ("手机", "华为手机 128GB", "笔记本电脑"),
+        ("wh 1000 xm4", "WH-1000XM4", "XB-900N"),
         ("緑茶", "宇治の緑茶", "石臼挽きの抹茶"),
         ("กล้อง", "กล้องถ่ายรูปดิจิตอล", "รองเท้าวิ่ง"),
         ("headphnes", "headphones", "speakers"),

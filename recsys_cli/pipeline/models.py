@@ -1,0 +1,52 @@
+"""Embedding models as files: fitted on feeds or on the catalog, merged from parts, saved, read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from recsys_cli.domain import FeedRow, Product, RejectedRow
+from recsys_cli.errors import InvalidModel, NotEmbedded
+from recsys_cli.ports import Catalog
+
+
+@dataclass
+class FeedProducts:
+    """The products of feeds, as they are read; ``rejected`` counts the rows that are none."""
+
+    rows: Iterable[FeedRow | RejectedRow]
+    rejected: int = 0
+
+    def __iter__(self) -> Iterator[Product]:
+        for row in self.rows:
+            if isinstance(row, FeedRow):
+                yield Product.from_fields(row.product_id, row.fields)
+            else:
+                self.rejected += 1
+
+
+def active_artifact(catalog: Catalog) -> bytes:
+    """Return the artifact of the model in use. Raises NotEmbedded before the first."""
+    artifact = catalog.active_model()
+    if artifact is None:
+        raise NotEmbedded("there is no embedding model yet", hint="recsys consume --drain")
+    return artifact
+
+
+def read_artifact(path: Path) -> bytes:
+    """Read a model's file. Raises InvalidModel where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidModel(f"cannot read the model {path}: {error.strerror}") from error
+
+
+def save_artifact(artifact: bytes, path: Path) -> None:
+    """Write a model's file, whole or not at all. Raises InvalidModel where that fails."""
+    unfinished = path.with_name(f"{path.name}.part")
+    try:
+        unfinished.write_bytes(artifact)
+        unfinished.replace(path)
+    except OSError as error:
+        raise InvalidModel(f"cannot write the model {path}: {error.strerror}") from error
