@@ -234,6 +234,34 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     options: list[str]
 
 
+class SharedWord(msgspec.Struct, frozen=True, kw_only=True):
+    """What a word of one product and a word of the other add to their cosine.
+
+    Often it is the same word; otherwise both have pieces in common, as ``kettle`` and ``kettles``.
+    The fields are those that the word stands in, on each side.
+    """
+
+    word: str
+    other_word: str
+    share: float
+    fields: list[str]
+    other_fields: list[str]
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Why two products are close: ``score`` is the sum of the shares, pieces and collisions.
+
+    ``words`` has the largest share first. ``pieces``: what is left of different words that have
+    letters in common. ``collisions``: what has nothing to do with the words; the price of few
+    dimensions, as often negative as not.
+    """
+
+    score: float
+    words: list[SharedWord]
+    pieces: float
+    collisions: float
+
+
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """One reachable part of the backend. ``address`` never holds a password."""
 

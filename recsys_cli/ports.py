@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from recsys_cli.deliveries import DeadLetter, Delivery, Failure, PendingEvent
 from recsys_cli.domain import (
+    Explanation,
     Health,
     IndexInfo,
     IndexSpec,
@@ -324,6 +325,13 @@ class EmbeddingModel(Protocol):
 
     def embed(self, products: Sequence[Product]) -> Matrix:
         """Return one unit row per product; a zero row where the text has nothing to go by."""
+        ...
+
+    def explain(self, one: Product, other: Product) -> Explanation:
+        """Return how the cosine of the two embeddings comes about; its parts sum up to it.
+
+        Raises UsageError where the model is of a kind that cannot tell.
+        """
         ...
 
     def text_digest(self, product: Product) -> str:

@@ -47,6 +47,7 @@ class _FaultyModel:
         self.version = inner.version
         self.dimension = inner.dimension
         self.info = inner.info
+        self.explain = inner.explain
         self.text_digest = inner.text_digest
         self.to_bytes = inner.to_bytes
 

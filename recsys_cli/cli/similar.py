@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from recsys_cli.cli import options, render
+from recsys_cli.cli.explain import briefly
 from recsys_cli.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
+    from recsys_cli.domain import Explanation
     from recsys_cli.pipeline.similar import Query, Similar
     from recsys_cli.wiring import Backends
 
@@ -23,6 +25,12 @@ COLUMNS = (
     render.Column("name", wraps=True),
     render.Column("category"),
     render.Column("price", "right", whole=True),
+)
+
+EXPLAINED_COLUMNS = (
+    *COLUMNS[:3],
+    render.Column("name", wraps=True),
+    render.Column("because", wraps=True),
 )
 
 
@@ -53,11 +61,15 @@ def similar(
     price_max: Annotated[
         float | None, typer.Option(help="Only up to this price.", show_default=False)
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say which words make each of them similar.")
+    ] = False,
     json: options.Json = False,
     redis: options.RedisUrl = None,
 ) -> None:
     """Show the products closest to one, or to a text, by cosine similarity."""
     from recsys_cli.domain import SearchFilter
+    from recsys_cli.pipeline.explain import Explainer
     from recsys_cli.pipeline.similar import Query
     from recsys_cli.settings import NEIGHBOR_IS_STRONG
 
@@ -73,12 +85,14 @@ def similar(
             strong=NEIGHBOR_IS_STRONG,
         )
         found_all = True
+        explainer = Explainer(opened.get_catalog(), opened.get_model_factory())
         for answer in _answers(opened, product_ids or [], text, query):
             if isinstance(answer, NotFound):
                 found_all = False
                 render.error(answer)
             else:
-                show_similar(answer, query, text, json=json)
+                reasons = explainer.answer(answer, text) if explain else None
+                show_similar(answer, query, text, reasons, json=json)
     raise typer.Exit(0 if found_all else NotFound.exit_code)
 
 
@@ -111,32 +125,43 @@ def _ids(arguments: list[str]) -> Iterator[str]:
 
 
 def show_similar(
-    answer: Similar, query: Query, text: str | None = None, *, json: bool = False
+    answer: Similar,
+    query: Query,
+    text: str | None = None,
+    reasons: Mapping[str, Explanation] | None = None,
+    *,
+    json: bool = False,
 ) -> None:
     """Print one answer: a table, or one line of JSON."""
     if json:
         line = {"product_id": None if text is not None else answer.product_id}
         if text is not None:
             line["text"] = text
-        render.json_line({**line, "neighbors": answer.neighbors})
+        render.json_line({**line, "neighbors": _with_reasons(answer, reasons)})
         return
-    rows = [
-        render.Row(
-            [
-                rank,
-                n.product_id,
-                f"{n.similarity_score:.4f}",
-                "strong" if n.strong else "weak",
-                n.name,
-                n.category,
-                render.price(n.price),
-            ],
-            is_dim=not n.strong,
-        )
-        for rank, n in enumerate(answer.neighbors, start=1)
-    ]
+    rows = []
+    for rank, n in enumerate(answer.neighbors, start=1):
+        place = [rank, n.product_id, f"{n.similarity_score:.4f}"]
+        if reasons is not None:
+            cells = [*place, n.name, briefly(reasons.get(n.product_id), n.similarity_score)]
+        else:
+            match = "strong" if n.strong else "weak"
+            cells = [*place, match, n.name, n.category, render.price(n.price)]
+        rows.append(render.Row(cells, is_dim=not n.strong))
+    columns = COLUMNS if reasons is None else EXPLAINED_COLUMNS
     title = f"similar to {answer.product_id or repr(text)}"
-    render.table(COLUMNS, rows, title=title, caption=_caption(answer, query))
+    render.table(columns, rows, title=title, caption=_caption(answer, query))
+
+
+def _with_reasons(answer: Similar, reasons: Mapping[str, Explanation] | None) -> list[object]:
+    import msgspec
+
+    if reasons is None:
+        return list(answer.neighbors)
+    return [
+        msgspec.structs.asdict(n) | {"explanation": reasons.get(n.product_id)}
+        for n in answer.neighbors
+    ]
 
 
 def _caption(answer: Similar, query: Query) -> str:

@@ -38,13 +38,28 @@ TELLING_ATTRIBUTES = frozenset(
 
 def texts_of(product: Product) -> Texts:
     """Return the texts to embed, in the order of ``WEIGHTS``."""
-    telling = (product.attributes[name] for name in sorted(product.attributes) if _tells(name))
     return (
         product.name[:MAX_TEXT],
         product.description[:MAX_TEXT],
         product.category[:MAX_TEXT],
-        " ".join(telling)[:MAX_TEXT],
+        " ".join(telling_attributes(product).values())[:MAX_TEXT],
     )
+
+
+def fields_of(product: Product) -> tuple[dict[str, str], ...]:
+    """Return for each of ``texts_of`` the fields that it is made of, by their names."""
+    name, description, category, _ = texts_of(product)
+    return (
+        {"name": name},
+        {"description": description},
+        {"category": category},
+        telling_attributes(product),
+    )
+
+
+def telling_attributes(product: Product) -> dict[str, str]:
+    """Return the attributes that count, in the order in which they are joined."""
+    return {name: product.attributes[name] for name in sorted(product.attributes) if _tells(name)}
 
 
 def digest(texts: Texts) -> str:

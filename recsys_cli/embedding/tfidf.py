@@ -19,12 +19,13 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from recsys_cli.domain import ModelInfo, Product
+from recsys_cli.domain import Explanation, ModelInfo, Product
 from recsys_cli.embedding import artifact, frequencies
 from recsys_cli.embedding.artifact import Artifact
+from recsys_cli.embedding.explain import Side, UsedWord, fields_by_word, shared
 from recsys_cli.embedding.features import features
 from recsys_cli.embedding.frequencies import BUCKETS, Frequencies
-from recsys_cli.embedding.text import WEIGHTS, Texts, digest, texts_of
+from recsys_cli.embedding.text import WEIGHTS, Texts, digest, fields_of, texts_of
 from recsys_cli.embedding.tokens import words
 from recsys_cli.errors import InvalidModel
 from recsys_cli.ports import Matrix
@@ -91,7 +92,45 @@ class TfidfModel:
         rows = [self._embed(slice_) for slice_ in _slices(map(texts_of, products))]
         return np.concatenate([np.zeros((0, self._dimension), np.float32), *rows])
 
+    def explain(self, one: Product, other: Product) -> Explanation:
+        """Return what the words of the products add to the cosine of their embeddings."""
+        left, right = self.embed([one, other])
+        score = float(left @ right)
+        words_, pieces = shared(self._side(one), self._side(other))
+        named = sum(word.share for word in words_)
+        return Explanation(
+            score=score, words=words_, pieces=pieces, collisions=score - named - pieces
+        )
+
+    def _side(self, product: Product) -> Side:
+        """Return the product's features, each with its share in the product's unit vector."""
+        texts = texts_of(product)
+        (sums,) = self._sums([texts])
+        lengths = _lengths(sums)
+        total = _lengths((sums / lengths * _WEIGHTS).sum(axis=0, keepdims=True))
+        factors = (_WEIGHTS / lengths / total)[:, 0]
+        used: dict[str, UsedWord] = {}
+        for text, fields, factor in zip(texts, fields_of(product), factors, strict=True):
+            found = {name: words(value) for name, value in fields.items()}
+            standing = fields_by_word(found)
+            for word in words(text):
+                earlier = used.get(word, UsedWord(0.0, []))
+                used[word] = UsedWord(earlier.factor + factor, earlier.fields + standing[word])
+        sizes, hashes = features(list(used), keep_marks=self._counted.keep_marks)
+        values = np.frombuffer(b"".join(self._entries_of(list(used))), _ENTRY)["value"]
+        owners = np.repeat(np.arange(len(used)), sizes)
+        weights = np.array([word.factor for word in used.values()])
+        return Side(used, hashes, values * weights[owners], owners)
+
     def _embed(self, texts: list[Texts]) -> Matrix:
+        parts = self._sums(texts)
+        parts /= _lengths(parts)
+        rows = (parts * _WEIGHTS).sum(axis=1)
+        unit: Matrix = (rows / _lengths(rows)).astype(np.float32)
+        return unit
+
+    def _sums(self, texts: list[Texts]) -> npt.NDArray[np.float64]:
+        """Return the sum of the words of each text: shape (n, 4, dimension)."""
         found = [words(text) for four in texts for text in four]
         entries = self._entries_of([word for of_text in found for word in of_text])
         features_ = np.frombuffer(b"".join(entries), _ENTRY)
@@ -102,8 +141,7 @@ class TfidfModel:
         sums: npt.NDArray[np.float64] = np.bincount(
             place, features_["value"], len(found) * self._dimension
         ).astype(np.float64, copy=False)
-        parts = _unit(sums.reshape(-1, self._dimension)).reshape(len(texts), len(WEIGHTS), -1)
-        return _unit((parts * _WEIGHTS).sum(axis=1)).astype(np.float32)
+        return sums.reshape(len(texts), len(WEIGHTS), self._dimension)
 
     def _entries_of(self, wanted: list[str]) -> list[bytes]:
         """Return the coordinates and values of each word, computing those not seen lately."""
@@ -229,9 +267,7 @@ def _slices(texts: Iterable[Texts]) -> Iterator[list[Texts]]:
         yield slice_
 
 
-def _unit(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Scale each row to unit length; zero rows stay zero."""
-    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-    lengths[lengths == 0] = 1
-    unit: npt.NDArray[np.float64] = rows / lengths[:, np.newaxis]
-    return unit
+def _lengths(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the length of each row, to divide it by: shape (..., 1), and 1 for zero rows."""
+    lengths: npt.NDArray[np.float64] = np.sqrt(np.einsum("...j,...j->...", rows, rows))
+    return np.where(lengths == 0, 1, lengths)[..., np.newaxis]

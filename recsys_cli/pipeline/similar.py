@@ -86,11 +86,15 @@ def similar_to_text(
 ) -> Similar:
     """Return the products closest to a text, embedded by the model in use."""
     artifact = active_artifact(catalog)
-    probe = Product(id="", name=clean_text(text))
-    (vector,) = models.load(artifact).embed([probe])
+    (vector,) = models.load(artifact).embed([probe(text)])
     if not vector.any():
         raise UsageError(f"the text has no words to compare: {text!r}")
     return search(vectors, vector, query, "")
+
+
+def probe(text: str) -> Product:
+    """Return a product that is nothing but this text."""
+    return Product(id="", name=clean_text(text))
 
 
 def search(vectors: VectorStore, vector: Vector, query: Query, product_id: str) -> Similar:
