@@ -44,7 +44,6 @@ Vector: TypeAlias = npt.NDArray[np.float32]
 Matrix: TypeAlias = npt.NDArray[np.float32]
 """Embeddings as rows: shape (n, dimension), each of unit length or zero."""
 
-
 CHECKSUM_BYTES = 32
 """How long the checksum is with which the artifact of a model ends."""
 
@@ -60,6 +59,18 @@ class Embedding(NamedTuple):
     metadata: ProductMetadata
     source: StoredEmbedding
     updated_at: str
+
+
+class Connected(Protocol):
+    """What every part of a backend can do."""
+
+    def health(self) -> Health:
+        """Ask the backend who it is; the address in the answer holds no password."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections. Closing twice is harmless."""
+        ...
 
 
 class ConsumerGroup(Protocol):
@@ -104,7 +115,7 @@ class ConsumerGroup(Protocol):
         ...
 
 
-class EventProcessor(ConsumerGroup, Protocol):
+class EventProcessor(ConsumerGroup, Connected, Protocol):
     """The stream, seen through one consumer group."""
 
     def publish(self, events: Sequence[ProductEvent]) -> list[Position]:
@@ -156,14 +167,6 @@ class EventProcessor(ConsumerGroup, Protocol):
         """
         ...
 
-    def health(self) -> Health:
-        """Ask the backend who it is; the address in the answer holds no password."""
-        ...
-
-    def close(self) -> None:
-        """Let go of connections. Closing twice is harmless."""
-        ...
-
 
 class DeadLetters(Protocol):
     """The events of one stream that were given up; ``EventProcessor.bury`` adds to them."""
@@ -193,7 +196,7 @@ class DeadLetters(Protocol):
         ...
 
 
-class Catalog(Protocol):
+class Catalog(Connected, Protocol):
     """The state of all products, deleted ones included, and the embedding model in use."""
 
     def get(self, product_ids: Sequence[str]) -> dict[str, ProductState]:
@@ -241,16 +244,8 @@ class Catalog(Protocol):
         """
         ...
 
-    def health(self) -> Health:
-        """Ask the backend who it is; the address in the answer holds no password."""
-        ...
 
-    def close(self) -> None:
-        """Let go of connections. Closing twice is harmless."""
-        ...
-
-
-class VectorStore(Protocol):
+class VectorStore(Connected, Protocol):
     """Embeddings by product, and the index over them."""
 
     def create_index(self, spec: IndexSpec) -> bool:
@@ -300,17 +295,9 @@ class VectorStore(Protocol):
         """
         ...
 
-    def health(self) -> Health:
-        """Ask the backend who it is; the address in the answer holds no password."""
-        ...
-
-    def close(self) -> None:
-        """Let go of connections. Closing twice is harmless."""
-        ...
-
 
 class EmbeddingModel(Protocol):
-    """Turns products into vectors. The same model and product give the same bytes everywhere."""
+    """Turns products into vectors, always alike; only a neural one's last bits vary by machine."""
 
     @property
     def version(self) -> str:
@@ -328,10 +315,7 @@ class EmbeddingModel(Protocol):
         ...
 
     def explain(self, one: Product, other: Product) -> Explanation:
-        """Return how the cosine of the two embeddings comes about; its parts sum up to it.
-
-        Raises UsageError where the model is of a kind that cannot tell.
-        """
+        """Return what sums up to the cosine of the two. Raises UsageError where none can tell."""
         ...
 
     def text_digest(self, product: Product) -> str:

@@ -34,6 +34,11 @@ class BackendType(StrEnum):
     REDIS = "redis"
 
 
+class ModelKind(StrEnum):
+    TFIDF = "tfidf"
+    NEURAL = "neural"
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Every setting with its default. ``origins`` says where a value that is not one came from."""
 
@@ -42,6 +47,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     vector_store_type: BackendType | None = None
     vector_dimension: Annotated[int, Meta(ge=8, le=4096)] = 384
     vector_index_name: _NAME = "product:vectors"
+    embedding_model: ModelKind = ModelKind.TFIDF
+    embedding_model_path: str | None = None
     embedding_keep_marks: bool = False
     similarity_threshold: Annotated[float, Meta(ge=-1, le=1)] | None = None
     product_stream_key: _NAME = "product:updates"
@@ -233,4 +240,6 @@ def _convert(name: str, raw: object, origin: str) -> object:
 def _reason(name: str, reason: str) -> str:
     if name.endswith("_type"):
         return "it must be one of " + ", ".join(BackendType)
+    if name == "embedding_model":
+        return "it must be one of " + ", ".join(ModelKind)
     return reason.lower().replace("`", "").replace(" | null", "")

@@ -9,7 +9,7 @@ from functools import cached_property
 from threading import RLock
 from typing import TYPE_CHECKING
 
-from recsys_cli.settings import BackendType, Settings
+from recsys_cli.settings import BackendType, ModelKind, Settings
 
 if TYPE_CHECKING:
     from recsys_cli.connections.redis import RedisConnection
@@ -116,11 +116,16 @@ class Backends:
 
     @cached_property
     def _models(self) -> ModelFactory:
-        from recsys_cli.embedding.tfidf import TfidfFactory
+        dimension = self.settings.vector_dimension
+        match self.settings.embedding_model:
+            case ModelKind.TFIDF:
+                from recsys_cli.embedding.tfidf import TfidfFactory
 
-        return TfidfFactory(
-            self.settings.vector_dimension, keep_marks=self.settings.embedding_keep_marks
-        )
+                return TfidfFactory(dimension, keep_marks=self.settings.embedding_keep_marks)
+            case ModelKind.NEURAL:
+                from recsys_cli.embedding.neural import NeuralFactory
+
+                return NeuralFactory(self.settings.embedding_model_path, dimension)
 
     @cached_property
     def _redis(self) -> RedisConnection:

@@ -18,7 +18,16 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     """Each test starts with nothing configured and an embedded file of its own."""
     for name in list(os.environ):
         if name.startswith(
-            ("REDIS_", "RECSYS_", "PRODUCT_", "VECTOR_", "EVENT_", "CATALOG_", "SIMILARITY_")
+            (
+                "REDIS_",
+                "RECSYS_",
+                "PRODUCT_",
+                "VECTOR_",
+                "EVENT_",
+                "CATALOG_",
+                "SIMILARITY_",
+                "EMBEDDING_",
+            )
         ):
             monkeypatch.delenv(name)
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path / "home"))

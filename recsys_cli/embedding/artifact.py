@@ -97,6 +97,21 @@ def digest(raw: bytes) -> str:
     return raw[-_CHECKSUM:].hex()
 
 
+def check_kind(opened: Artifact, kind: str, recipe: int) -> None:
+    """Raise InvalidModel where the artifact is of another kind, or of another recipe."""
+    if opened.kind != kind:
+        raise InvalidModel(
+            f"the embedding model is of kind {opened.kind!r}, and EMBEDDING_MODEL is {kind!r}",
+            hint=f"set EMBEDDING_MODEL={opened.kind}, or fit a new model: recsys reembed",
+        )
+    if opened.parameters.get("recipe") != recipe:
+        raise InvalidModel(
+            f"the embedding model is of recipe {opened.parameters.get('recipe')}; this recsys "
+            f"reads {kind!r}, recipe {recipe}",
+            hint="fit a new one: recsys reembed",
+        )
+
+
 def _checked(raw: bytes) -> memoryview:
     if not raw.startswith(MAGIC):
         raise invalid(f"it begins with {raw[: len(MAGIC)]!r}, not with {MAGIC!r}")

@@ -229,12 +229,7 @@ def _pack(counted: Frequencies, dimension: int) -> bytes:
 
 
 def _unpack(opened: Artifact) -> tuple[Frequencies, int]:
-    if opened.kind != KIND or opened.parameters.get("recipe") != RECIPE:
-        raise InvalidModel(
-            f"the embedding model is of kind {opened.kind!r}, recipe "
-            f"{opened.parameters.get('recipe')}; this recsys reads {KIND!r}, recipe {RECIPE}",
-            hint="fit a new one: recsys reembed",
-        )
+    artifact.check_kind(opened, KIND, RECIPE)
     occupied, counted = opened.arrays.get("occupied"), opened.arrays.get("counts")
     products, dimension = (opened.parameters.get(name, -1) for name in ("products", "dimension"))
     if (
