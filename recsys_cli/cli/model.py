@@ -28,7 +28,7 @@ Output = Annotated[
 @app.command()
 def fit(
     output: Output,
-    files: Annotated[
+    feeds: Annotated[
         list[str] | None,
         typer.Argument(metavar="[FILE]...", help="Product files, as for recsys import."),
     ] = None,
@@ -42,13 +42,13 @@ def fit(
 
     One pass in bounded memory. Nothing that is in use changes.
     """
-    if bool(files) == from_catalog:
+    if bool(feeds) == from_catalog:
         raise UsageError(
             "give product files, or --from-catalog", hint="recsys model fit products.csv -o a.model"
         )
     with exiting_on_signals():
-        if files:
-            model, rejected = _fitted_on(files, redis)
+        if feeds:
+            model, rejected = _fitted_on(feeds, redis)
         else:
             with options.backends(redis) as opened:
                 model = opened.get_model_factory().fit(opened.get_catalog().products())

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from recsys_cli.domain import Pair, Product
-from recsys_cli.errors import UsageError
+from recsys_cli.errors import NotEmbedded, UsageError
 from recsys_cli.pipeline import metrics
 from recsys_cli.ports import Catalog, EmbeddingModel, Matrix, VectorStore
 
@@ -183,13 +183,16 @@ class Sample:
 def evaluate(
     ranked: Ranked, truth: Truth, sample: Sample, progress: Callable[[int, int], None]
 ) -> Evaluation:
-    """Answer the queries and judge the answers. Raises UsageError where nothing can be asked."""
+    """Answer the queries and judge the answers. Raises an error where nothing can be asked."""
     k = sample.k
     queries = _drawn(truth.queries(), sample.queries)
-    if not queries or ranked.products < 2:
-        raise UsageError(
-            f"nothing to evaluate: {ranked.products} embedded products, {len(queries)} with a match"
+    if ranked.products < 2:
+        raise NotEmbedded(
+            f"nothing to evaluate: of the catalog, {ranked.products} products are embedded",
+            hint="recsys consume --drain",
         )
+    if not queries:
+        raise UsageError("nothing to evaluate: no product has a match")
     sums: Counter[str] = Counter()
     found: set[str] = set()
     answered = 0

@@ -21,6 +21,11 @@ ARGUMENTS: dict[str, list[str]] = {
     "import": ["feed.csv"],
     "consume": ["--drain"],
     "similar": ["p1"],
+    "explain": ["p1", "p1"],
+    "evaluate": ["--by", "category"],
+    "model fit": ["--from-catalog", "-o", "a.model"],
+    "model export": ["-o", "a.model"],
+    "model info": [],
     "lag": [],
     "pending": [],
     "health": [],
@@ -38,7 +43,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "index info": [],
     "index drop": ["--yes"],
 }
-WITHOUT_THE_FILE = {"config show", "demo"}
+WITHOUT_THE_FILE = {"config show", "demo", "model merge"}
 
 
 @pytest.fixture(scope="module")
