@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +54,12 @@ class Recsys:
         assert "Traceback" not in result.err
         assert exits in (None, result.exit_code), result
         return result
+
+    def stock(self, *feeds: Path, batch_size: int = 50) -> Recsys:
+        """Import the feeds, and consume until nothing is waiting: a shop to ask."""
+        self("import", *feeds)
+        self("consume", "--drain", "--batch-size", batch_size)
+        return self
 
 
 def recsys_process(

@@ -14,6 +14,7 @@ from recsys_cli.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from recsys_cli.domain import Explanation
+    from recsys_cli.pipeline.explain import Explainer
     from recsys_cli.pipeline.similar import Query, Similar
     from recsys_cli.wiring import Backends
 
@@ -69,7 +70,6 @@ def similar(
 ) -> None:
     """Show the products closest to one, or to a text, by cosine similarity."""
     from recsys_cli.domain import SearchFilter
-    from recsys_cli.pipeline.explain import Explainer
     from recsys_cli.pipeline.similar import Query
     from recsys_cli.settings import NEIGHBOR_IS_STRONG
 
@@ -85,13 +85,13 @@ def similar(
             strong=NEIGHBOR_IS_STRONG,
         )
         found_all = True
-        explainer = Explainer(opened.get_catalog(), opened.get_model_factory())
+        explainer = _explainer(opened) if explain else None
         for answer in _answers(opened, product_ids or [], text, query):
             if isinstance(answer, NotFound):
                 found_all = False
                 render.error(answer)
             else:
-                reasons = explainer.answer(answer, text) if explain else None
+                reasons = explainer.answer(answer, text) if explainer else None
                 show_similar(answer, query, text, reasons, json=json)
     raise typer.Exit(0 if found_all else NotFound.exit_code)
 
@@ -114,6 +114,12 @@ def _answers(
         opened.get_event_processor(), opened.get_catalog(), opened.get_vector_store()
     )
     yield from products.of(_ids(product_ids), query)
+
+
+def _explainer(opened: Backends) -> Explainer:
+    from recsys_cli.pipeline.explain import Explainer
+
+    return Explainer(opened.get_catalog(), opened.get_model_factory())
 
 
 def _ids(arguments: list[str]) -> Iterator[str]:

@@ -11,12 +11,12 @@ import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import redis
 
+from recsys_cli.batches import batched
 from recsys_cli.connections.redis_errors import (
     CommandUnavailable,
     ErrorReply,
@@ -107,8 +107,7 @@ class RedisConnection:
         of later trips have not been sent.
         """
         replies = []
-        remaining = iter(commands)
-        while trip := list(islice(remaining, COMMANDS_A_TRIP)):
+        for trip in batched(commands, COMMANDS_A_TRIP):
             for command, reply in zip(trip, self._exchange(trip), strict=True):
                 if isinstance(reply, Exception):
                     raise translation(self.address, reply, str(command[0])) from reply

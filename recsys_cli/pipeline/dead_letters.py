@@ -8,6 +8,7 @@ from itertools import islice
 
 import msgspec
 
+from recsys_cli.batches import batched
 from recsys_cli.deliveries import DeadLetter
 from recsys_cli.errors import DeadLetterNotFound, UsageError
 from recsys_cli.ports import DeadLetters
@@ -118,7 +119,7 @@ def purge(letters: DeadLetters, choice: LetterChoice) -> int:
     """Drop the chosen letters for good; return how many there were."""
     chosen = (letter.id for letter in _chosen(letters, choice))
     purged = 0
-    while page := list(islice(chosen, PAGE)):
+    for page in batched(chosen, PAGE):
         purged += letters.purge(page)
     return purged
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import msgspec
 import numpy as np
 
+from recsys_cli.batches import batched
 from recsys_cli.domain import Pair, Product
 from recsys_cli.errors import NotEmbedded, UsageError
 from recsys_cli.pipeline import metrics
@@ -25,8 +25,6 @@ CHUNK = 500
 
 _QUERIES_AT_ONCE = 64
 """Each against all products: at 100 000 of them, 26 MB of cosines."""
-
-Thing = TypeVar("Thing")
 
 Answers = Iterator[tuple[str, list[str]]]
 """Each queried id, and its neighbors, the closest first."""
@@ -124,13 +122,13 @@ class LiveIndex:
         info = vectors.info()
         self.products = info.documents if info else 0
         self.zero_vectors = 0
-        for chunk in _chunks(catalog.products()):
+        for chunk in batched(catalog.products(), CHUNK):
             stored = vectors.stored([product.id for product in chunk])
             absent = [product for product in chunk if product.id not in stored]
             self.zero_vectors += int((~model.embed(absent).any(axis=1)).sum())
 
     def answers(self, queries: Sequence[str], k: int) -> Answers:
-        for chunk in _chunks(queries):
+        for chunk in batched(queries, CHUNK):
             stored = self._vectors.get(chunk)
             for query in chunk:
                 if query in stored:
@@ -147,7 +145,7 @@ class Embedded:
         self.name = name
         ids: list[str] = []
         blocks: list[Matrix] = [np.zeros((0, model.dimension), np.float32)]
-        for chunk in _chunks(catalog.products()):
+        for chunk in batched(catalog.products(), CHUNK):
             rows = model.embed([_without(product, left_out) for product in chunk])
             ids += [product.id for product in chunk]
             blocks.append(rows)
@@ -161,7 +159,7 @@ class Embedded:
 
     def answers(self, queries: Sequence[str], k: int) -> Answers:
         embedded = [query for query in queries if query in self._at]
-        for chunk in _chunks(embedded, _QUERIES_AT_ONCE):
+        for chunk in batched(embedded, _QUERIES_AT_ONCE):
             places = [self._at[query] for query in chunk]
             cosines = self._rows[places] @ self._rows.T
             cosines[np.arange(len(places)), places] = -np.inf
@@ -267,9 +265,3 @@ def _without(product: Product, field: str | None) -> Product:
         return product
     fields = {name: value for name, value in product.to_fields().items() if name != field}
     return Product.from_fields(product.id, fields)
-
-
-def _chunks(things: Iterable[Thing], size: int = CHUNK) -> Iterator[list[Thing]]:
-    iterator = iter(things)
-    while chunk := list(islice(iterator, size)):
-        yield chunk

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol, TypeAlias
 
+from recsys_cli.batches import batched
 from recsys_cli.domain import FeedRow, RejectedRow
 from recsys_cli.errors import FeedError, UsageError
 from recsys_cli.pipeline.publish import CHUNK, FeedPublisher, ImportReport
@@ -150,8 +151,7 @@ def _sync(
 def _missing(publisher: FeedPublisher, catalog: Catalog) -> tuple[list[str], int]:
     missing: list[str] = []
     products = 0
-    ids = (product.id for product in catalog.products())
-    while chunk := list(islice(ids, CHUNK)):
+    for chunk in batched((product.id for product in catalog.products()), CHUNK):
         products += len(chunk)
         was_seen = publisher.seen.contains(chunk)
         missing += [i for i, seen in zip(chunk, was_seen, strict=True) if not seen]

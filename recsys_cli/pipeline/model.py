@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from itertools import islice
 
+from recsys_cli.batches import batched
 from recsys_cli.errors import InvalidData, InvalidProduct
 from recsys_cli.merge import ProductState, states_of
 from recsys_cli.ports import CHECKSUM_BYTES, Catalog, ConsumerGroup, EmbeddingModel, ModelFactory
@@ -37,9 +37,8 @@ class SharedModel:
         return self._model
 
     def _fitted(self) -> bytes:
-        backlog = self._events.backlog()
         # What waits in the stream counts as well; its delivery will then change nothing.
-        while chunk := list(islice(backlog, CHUNK)):
+        for chunk in batched(self._events.backlog(), CHUNK):
             self._merge(states_of(chunk))
         return self._catalog.offer_model(self._models.fit(self._catalog.products()).to_bytes())
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import msgspec
 
+from recsys_cli.batches import batched
 from recsys_cli.cleaning import clean_id, clean_text
 from recsys_cli.domain import Neighbor, Product, SearchFilter
 from recsys_cli.errors import NotEmbedded, NotFound, UsageError
@@ -54,8 +54,7 @@ class SimilarProducts:
 
     def of(self, product_ids: Iterable[str], query: Query) -> Iterator[Similar | NotFound]:
         """Yield an answer, or why there is none, for each id in its turn."""
-        ids = map(clean_id, product_ids)
-        while chunk := list(islice(ids, CHUNK)):
+        for chunk in batched(map(clean_id, product_ids), CHUNK):
             vectors = self._vectors.get(chunk)
             for product_id in chunk:
                 vector = vectors.get(product_id)

@@ -81,6 +81,7 @@ def test_similar_on_the_embedded_file(loaded: Loaded, catalogue: str) -> None:
     modules = loaded.by_command("similar", "lamp-1")
 
     assert "recsys_cli.vectors.embedded" in modules
+    assert not {name for name in modules if name.startswith("recsys_cli.embedding")}
     assert not modules & {"pandas", "sklearn", "scipy", "pyarrow", "selectolax", "redis"}
     assert not modules & {"recsys_cli.vectors.redis_hnsw", "recsys_cli.connections.redis"}
 

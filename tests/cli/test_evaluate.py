@@ -23,9 +23,7 @@ z,...,,
 def shop(recsys: Recsys, tmp_path: Path) -> Recsys:
     feed = tmp_path / "feed.csv"
     feed.write_text(FEED)
-    recsys("import", feed)
-    recsys("consume", "--drain")
-    return recsys
+    return recsys.stock(feed)
 
 
 @pytest.fixture
@@ -133,8 +131,7 @@ def test_both_shops_in_one_catalogue(
     with pairs.open("w", newline="") as file:
         for query, wanted in labelled.wanted.items():
             csv.writer(file).writerows((f"p{query}", f"p{split + m}") for m in wanted)
-    recsys_embedded("import", feed)
-    recsys_embedded("consume", "--drain", "--batch-size", 1000)
+    recsys_embedded.stock(feed, batch_size=1000)
     done = recsys_embedded(
         "evaluate", "--pairs", pairs, "--model", "live", "--model", "active", "--json",
         "--fail-below", "recall@10=0.92",

@@ -20,9 +20,7 @@ t1,Oak table,For six,Furniture,Holz
 def shop(recsys: Recsys, tmp_path: Path) -> Recsys:
     feed = tmp_path / "feed.csv"
     feed.write_text(FEED)
-    recsys("import", feed)
-    recsys("consume", "--drain")
-    return recsys
+    return recsys.stock(feed)
 
 
 def total(explanation: dict[str, Any]) -> float:

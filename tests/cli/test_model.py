@@ -42,8 +42,7 @@ def test_the_model_in_use_is_exported_and_described(
     recsys: Recsys, halves: list[Path], tmp_path: Path
 ) -> None:
     recsys("model", "info", exits=4)
-    recsys("import", *map(str, halves))
-    recsys("consume", "--drain")
+    recsys.stock(*halves)
     exported, fitted = tmp_path / "exported.model", tmp_path / "fitted.model"
     recsys("model", "export", "-o", str(exported))
     recsys("model", "fit", "--from-catalog", "-o", str(fitted))

@@ -31,9 +31,7 @@ def shop(recsys: Recsys, tmp_path: Path) -> Recsys:
     rows.append({"id": "far", "name": "Espresso beans", "category": "Coffee", "price": 9})
     feed = tmp_path / "feed.jsonl"
     feed.write_text("\n".join(map(json.dumps, rows)))
-    recsys("import", feed)
-    recsys("consume", "--drain")
-    return recsys
+    return recsys.stock(feed)
 
 
 def ids(answer: dict[str, list[dict[str, str]]]) -> set[str]:
@@ -116,8 +114,7 @@ def test_scores_are_the_same_on_both_backends(
     feed = Path(__file__).parents[2] / "sample_data" / "products.csv"
     answers = []
     for _ in range(2):
-        recsys_embedded("import", feed)
-        recsys_embedded("consume", "--drain", "--batch-size", 500)
+        recsys_embedded.stock(feed, batch_size=500)
         answers.append(recsys_embedded("similar", "prod-123", "-n", 20, "--json").json)
         monkeypatch = request.getfixturevalue("monkeypatch")
         monkeypatch.setenv("REDIS_URL", request.getfixturevalue("redis_server").url)

@@ -30,9 +30,7 @@ ROWS = [
 def shop(recsys_embedded: Recsys, tmp_path: Path) -> Recsys:
     feed = tmp_path / "feed.jsonl"
     feed.write_text("\n".join(map(json.dumps, ROWS)))
-    recsys_embedded("import", feed)
-    recsys_embedded("consume", "--drain")
-    return recsys_embedded
+    return recsys_embedded.stock(feed)
 
 
 @pytest.mark.parametrize("columns", [80, 160])

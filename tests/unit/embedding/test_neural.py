@@ -128,8 +128,7 @@ def test_from_feed_to_neighbors(
     monkeypatch.setenv("EMBEDDING_MODEL_PATH", str(folder))
     feed = tmp_path / "feed.csv"
     feed.write_text("id,name\n1,steel kettle\n2,steel pot\n3,oak table\n4,oak lamp\n")
-    recsys("import", feed)
-    recsys("consume", "--drain")
+    recsys.stock(feed)
     neighbors = recsys("similar", "1", "--json").json["neighbors"]
     assert neighbors[0]["product_id"] == "2"
     assert neighbors[0]["similarity_score"] == pytest.approx(0.5, abs=0.15)
