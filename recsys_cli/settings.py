@@ -12,9 +12,9 @@ import socket
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
-from enum import StrEnum
+from enum import EnumType, StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import msgspec
 from msgspec import Meta
@@ -232,14 +232,13 @@ def _convert(name: str, raw: object, origin: str) -> object:
     except msgspec.ValidationError as error:
         shown = "***" if name in SECRETS else repr(redact(str(raw)))
         raise SettingsError(
-            f"{name.upper()} ({origin}) is {shown}: {_reason(name, str(error))}",
+            f"{name.upper()} ({origin}) is {shown}: {_reason(hint, str(error))}",
             hint="recsys config show lists every setting, its value and where it comes from",
         ) from None
 
 
-def _reason(name: str, reason: str) -> str:
-    if name.endswith("_type"):
-        return "it must be one of " + ", ".join(BackendType)
-    if name == "embedding_model":
-        return "it must be one of " + ", ".join(ModelKind)
+def _reason(hint: object, reason: str) -> str:
+    for kind in get_args(hint) or (hint,):
+        if isinstance(kind, EnumType):
+            return "it must be one of " + ", ".join(kind)
     return reason.lower().replace("`", "").replace(" | null", "")
