@@ -147,7 +147,8 @@ class _Listener:
         self.bar = render.ProgressBar(None, None)
         self.rejects: RejectsFile | None = None
         self._how = how
-        self._report: ImportReport | None = None
+        self._done = 0, 0
+        """Rows and events at the last report: whole chunks, wherever a signal tears the next."""
         self._feed: Feed | None = None
         self._feeds: list[Feed] = []
         self._unnamed_rejects = 0
@@ -158,10 +159,9 @@ class _Listener:
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         """Say how to go on after a signal, or after an error in the middle."""
-        read = self._report.read if self._report else 0
+        read, events = self._done
         if error is None or not (read or isinstance(error, SystemExit)):
             return
-        events = self._report.events if self._report else 0
         render.warning(f"stopped after {read:,} rows, {events:,} events; {self._how_to_go_on()}")
 
     def _how_to_go_on(self) -> str:
@@ -192,7 +192,7 @@ class _Listener:
             )
 
     def progress(self, report: ImportReport) -> None:
-        self._report = report
+        self._done = report.read, report.events
         if self._feed is not None:
             self.bar.update(
                 done=self._feed.bytes_read,

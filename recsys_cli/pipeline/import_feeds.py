@@ -110,7 +110,7 @@ def import_feeds(
         if options.strict and not outcome.is_complete:
             break
     if options.sync is not None:
-        _sync(publisher, catalog, options, outcome)
+        _sync(publisher, catalog, options, outcome, listener)
     publisher.report.stop_clock()
     return outcome
 
@@ -126,7 +126,11 @@ def _rows(
 
 
 def _sync(
-    publisher: FeedPublisher, catalog: Catalog, options: ImportOptions, outcome: ImportOutcome
+    publisher: FeedPublisher,
+    catalog: Catalog,
+    options: ImportOptions,
+    outcome: ImportOutcome,
+    listener: Listener,
 ) -> None:
     """Delete what no feed had, unless that cannot be known or is more than is allowed."""
     if outcome.errors:
@@ -145,7 +149,7 @@ def _sync(
             f"({len(missing) / products:.0%}), and --max-delete is {options.sync}"
         )
         return
-    publisher.delete(missing)
+    publisher.delete(missing, listener.progress)
 
 
 def _missing(publisher: FeedPublisher, catalog: Catalog) -> tuple[list[str], int]:

@@ -103,11 +103,16 @@ class FeedPublisher:
             on_progress(self.report)
         self.report.stop_clock()
 
-    def delete(self, product_ids: Sequence[str]) -> None:
+    def delete(
+        self,
+        product_ids: Sequence[str],
+        on_progress: Callable[[ImportReport], None] = lambda _: None,
+    ) -> None:
         """Publish a delete for each product."""
         for start in range(0, len(product_ids), CHUNK):
             chunk = product_ids[start : start + CHUNK]
             self._send([ProductEvent(type=EventType.DELETE, product_id=i) for i in chunk], {})
+            on_progress(self.report)
         self.report.stop_clock()
 
     def _reject(self, row: RejectedRow) -> None:
