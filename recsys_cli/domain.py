@@ -234,6 +234,19 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     options: list[str]
 
 
+class StoredModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model in the catalog.
+
+    ``fitted_at``: the last event that its products had seen. ``saved_at``: ISO 8601 in UTC; empty
+    where nobody noted it.
+    """
+
+    version: str
+    size_bytes: int
+    fitted_at: Position = BEGINNING
+    saved_at: str = ""
+
+
 class SharedWord(msgspec.Struct, frozen=True, kw_only=True):
     """What a word of one product and a word of the other add to their cosine.
 

@@ -4,7 +4,8 @@
     DeadLetters      the events of the stream that were given up
     Catalog          the state of all products, and the embedding model that consumers share
     EmbeddingModel   product -> unit vector
-    VectorStore      embeddings and their index -> neighbors
+    VectorStore      embeddings of one generation, and their index -> neighbors
+    Generations      which generations there are, and which one serves
 
 Every sentence in a docstring here is a promise, and ``tests/contract/`` has a test for it, run
 against each adapter. Nouns go in and come out; no driver's type crosses a port. Any method of a
@@ -22,6 +23,7 @@ import numpy.typing as npt
 
 from recsys_cli.deliveries import DeadLetter, Delivery, Failure, PendingEvent
 from recsys_cli.domain import (
+    BEGINNING,
     Explanation,
     Health,
     IndexInfo,
@@ -34,8 +36,10 @@ from recsys_cli.domain import (
     ProductMetadata,
     SearchFilter,
     StoredEmbedding,
+    StoredModel,
     StreamStatus,
 )
+from recsys_cli.generations import Generation
 from recsys_cli.merge import ProductState
 
 Vector: TypeAlias = npt.NDArray[np.float32]
@@ -196,8 +200,58 @@ class DeadLetters(Protocol):
         ...
 
 
-class Catalog(Connected, Protocol):
-    """The state of all products, deleted ones included, and the embedding model in use."""
+def version_of(artifact: bytes) -> str:
+    """Return the version of the model that ``artifact`` is: a hash of its content."""
+    return artifact[-CHECKSUM_BYTES:].hex()[:12]
+
+
+class Models(Protocol):
+    """The embedding models that all consumers share: one is in use, others are kept by version."""
+
+    def active_model(self) -> bytes | None:
+        """Return the artifact of the embedding model in use, None before the first."""
+        ...
+
+    def model_checksum(self) -> bytes | None:
+        """Return the last CHECKSUM_BYTES of the model in use, None before the first.
+
+        An artifact ends with its checksum, so this tells cheaply whether it is still the same.
+        """
+        ...
+
+    def offer_model(self, artifact: bytes, fitted_at: Position = BEGINNING) -> bytes:
+        """Make ``artifact`` the model in use unless there is one; return the one in use.
+
+        Of several offers at the same moment one wins, and all callers get that one.
+        """
+        ...
+
+    def models(self) -> list[StoredModel]:
+        """Return what is stored, the model in use included, by the time it was saved."""
+        ...
+
+    def model(self, version: str) -> bytes | None:
+        """Return the artifact of this version."""
+        ...
+
+    def save_model(self, artifact: bytes, fitted_at: Position = BEGINNING) -> None:
+        """Store a model under its version; storing it again changes nothing.
+
+        ``fitted_at``: the last event that the products it was fitted on had seen.
+        """
+        ...
+
+    def use_model(self, version: str) -> bool:
+        """Make a stored model the one in use; return False where it is not stored."""
+        ...
+
+    def remove_model(self, version: str) -> bool:
+        """Forget a stored model that is not in use; return whether it was forgotten."""
+        ...
+
+
+class Catalog(Models, Connected, Protocol):
+    """The state of all products, deleted ones included, and their embedding models."""
 
     def get(self, product_ids: Sequence[str]) -> dict[str, ProductState]:
         """Return the states of those products that the catalog has seen, deleted ones too.
@@ -226,27 +280,12 @@ class Catalog(Connected, Protocol):
         """
         ...
 
-    def active_model(self) -> bytes | None:
-        """Return the artifact of the embedding model in use, None before the first."""
-        ...
-
-    def model_checksum(self) -> bytes | None:
-        """Return the last CHECKSUM_BYTES of the model in use, None before the first.
-
-        An artifact ends with its checksum, so this tells cheaply whether it is still the same.
-        """
-        ...
-
-    def offer_model(self, artifact: bytes) -> bytes:
-        """Make ``artifact`` the model in use unless there is one; return the one in use.
-
-        Of several offers at the same moment one wins, and all callers get that one.
-        """
-        ...
-
 
 class VectorStore(Connected, Protocol):
-    """Embeddings by product, and the index over them."""
+    """The embeddings of one generation by product, and the index over them.
+
+    ``IndexMissing`` may also mean that the generation is gone: another one serves by then.
+    """
 
     def create_index(self, spec: IndexSpec) -> bool:
         """Create the index; return False where it exists with this schema already.
@@ -285,6 +324,14 @@ class VectorStore(Connected, Protocol):
         """Return the vectors of those products that have one."""
         ...
 
+    def entries(self) -> Iterator[list[Embedding]]:
+        """Yield all embeddings, some hundreds at a time, in any order, each once.
+
+        Those that change meanwhile may come in either state; a vector that is damaged comes as it
+        is, of whatever size. One that another program wrote without a vector is left out.
+        """
+        ...
+
     def search(
         self, vector: Vector, limit: int, where: SearchFilter | None = None
     ) -> list[Neighbor]:
@@ -293,6 +340,49 @@ class VectorStore(Connected, Protocol):
         The score is the cosine similarity, the same on every backend to 1e-5. Filter values are
         data: no character in them has a meaning. Raises IndexMissing where there is no index.
         """
+        ...
+
+
+class Generations(Connected, Protocol):
+    """The generations under one index name. Who changes them holds the lock, by its token.
+
+    Each change raises LockHeld, and changes nothing, where another run has taken the lock since.
+    """
+
+    def all(self) -> list[Generation]:
+        """Return them, oldest first; one serves. In the beginning that is the first, empty."""
+        ...
+
+    def store(self, generation: Generation) -> VectorStore:
+        """Return what the generation holds, whether or not it still exists."""
+        ...
+
+    def lock(self, holder: str, ttl_ms: int) -> int:
+        """Take the lock for ``ttl_ms``; return a token higher than all before. Raises LockHeld."""
+        ...
+
+    def renew(self, token: int, ttl_ms: int) -> None:
+        """Hold the lock for ``ttl_ms`` from now on."""
+        ...
+
+    def unlock(self, token: int) -> None:
+        """Let go of the lock, if it is still held by this token."""
+        ...
+
+    def begin(self, token: int, model_version: str, spec: IndexSpec) -> Generation:
+        """Add a generation that is being built, under a number never used before."""
+        ...
+
+    def note(self, token: int, generation: Generation) -> None:
+        """Put this in place of what is known of the generation; not for making it serve."""
+        ...
+
+    def serve(self, token: int, number: int) -> None:
+        """Let this generation answer all queries from now on; keep the one that did. Atomic."""
+        ...
+
+    def drop(self, token: int, number: int) -> None:
+        """Remove a generation that does not serve: its index, its embeddings, then its entry."""
         ...
 
 

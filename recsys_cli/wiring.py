@@ -9,12 +9,20 @@ from functools import cached_property
 from threading import RLock
 from typing import TYPE_CHECKING
 
+from recsys_cli.generations import serving
 from recsys_cli.settings import BackendType, ModelKind, Settings
 
 if TYPE_CHECKING:
     from recsys_cli.connections.redis import RedisConnection
     from recsys_cli.connections.sqlite import EmbeddedFile
-    from recsys_cli.ports import Catalog, DeadLetters, EventProcessor, ModelFactory, VectorStore
+    from recsys_cli.ports import (
+        Catalog,
+        DeadLetters,
+        EventProcessor,
+        Generations,
+        ModelFactory,
+        VectorStore,
+    )
 
 
 class Backends:
@@ -37,9 +45,14 @@ class Backends:
         with self._lock:
             return self._catalog
 
-    def get_vector_store(self) -> VectorStore:
+    def get_generations(self) -> Generations:
         with self._lock:
-            return self._vectors
+            return self._generations
+
+    def get_vector_store(self) -> VectorStore:
+        """Return the store of the generation that serves now. Ask again, it may change."""
+        generations = self.get_generations()
+        return generations.store(serving(generations.all()))
 
     def get_model_factory(self) -> ModelFactory:
         with self._lock:
@@ -48,7 +61,7 @@ class Backends:
     def close(self) -> None:
         """Close what was opened; harmless when nothing was."""
         with self._lock:
-            for name in ("_events", "_letters", "_catalog", "_vectors", "_redis", "_file"):
+            for name in ("_events", "_letters", "_catalog", "_generations", "_redis", "_file"):
                 adapter = self.__dict__.pop(name, None)
                 if adapter is not None:
                     adapter.close()
@@ -102,17 +115,17 @@ class Backends:
                 return RedisCatalog(self._redis)
 
     @cached_property
-    def _vectors(self) -> VectorStore:
+    def _generations(self) -> Generations:
         index, dimension = self.settings.vector_index_name, self.settings.vector_dimension
         match self.settings.vectors_backend:
             case BackendType.EMBEDDED:
-                from recsys_cli.vectors.embedded import EmbeddedVectors
+                from recsys_cli.vectors.embedded_generations import EmbeddedGenerations
 
-                return EmbeddedVectors(self._file, index=index, dimension=dimension)
+                return EmbeddedGenerations(self._file, index=index, dimension=dimension)
             case BackendType.REDIS:
-                from recsys_cli.vectors.redis_hnsw import RedisHnsw
+                from recsys_cli.vectors.redis_generations import RedisGenerations
 
-                return RedisHnsw(self._redis, index=index, dimension=dimension)
+                return RedisGenerations(self._redis, index=index, dimension=dimension)
 
     @cached_property
     def _models(self) -> ModelFactory:

@@ -8,9 +8,9 @@ from sqlite3 import Connection
 
 from recsys_cli.catalogs import codec
 from recsys_cli.connections.sqlite import EmbeddedFile
-from recsys_cli.domain import Health, Product
+from recsys_cli.domain import BEGINNING, Health, Position, Product, StoredModel, utc_now
 from recsys_cli.merge import NOTHING, ProductState, merge
-from recsys_cli.ports import CHECKSUM_BYTES
+from recsys_cli.ports import CHECKSUM_BYTES, version_of
 
 _PAGE = 500
 
@@ -22,6 +22,12 @@ _UPSERT = """
 
 _ACTIVE_MODEL = """
     SELECT substr(artifact, ?) FROM models JOIN active_model ON models.id = active_model.model"""
+_MODELS = """
+    SELECT version, length(artifact), fitted_at, saved_at FROM models ORDER BY saved_at, id"""
+_SAVE_MODEL = "INSERT INTO models (artifact, version, fitted_at, saved_at) VALUES (?, ?, ?, ?)"
+_USE_MODEL = "REPLACE INTO active_model SELECT 1, id FROM models WHERE version = ?"
+_REMOVE_MODEL = """
+    DELETE FROM models WHERE version = ? AND id NOT IN (SELECT model FROM active_model)"""
 _WHOLE = 1
 
 
@@ -75,14 +81,43 @@ class EmbeddedCatalog:
         with self._file.reading() as connection:
             return _active_model(connection, -CHECKSUM_BYTES)
 
-    def offer_model(self, artifact: bytes) -> bytes:
+    def offer_model(self, artifact: bytes, fitted_at: Position = BEGINNING) -> bytes:
         with self._file.transaction() as connection:
             active = _active_model(connection)
             if active is not None:
                 return active
-            model = connection.execute("INSERT INTO models (artifact) VALUES (?)", (artifact,))
-            connection.execute("INSERT INTO active_model VALUES (1, ?)", (model.lastrowid,))
+            _save(connection, artifact, fitted_at)
+            connection.execute(_USE_MODEL, (version_of(artifact),))
         return artifact
+
+    def models(self) -> list[StoredModel]:
+        with self._file.reading() as connection:
+            rows = connection.execute(_MODELS).fetchall()
+        return [
+            StoredModel(
+                version=version,
+                size_bytes=size,
+                fitted_at=Position.parse(fitted_at),
+                saved_at=saved_at,
+            )
+            for version, size, fitted_at, saved_at in rows
+        ]
+
+    def model(self, version: str) -> bytes | None:
+        with self._file.reading() as connection:
+            return _model(connection, version)
+
+    def save_model(self, artifact: bytes, fitted_at: Position = BEGINNING) -> None:
+        with self._file.transaction() as connection:
+            _save(connection, artifact, fitted_at)
+
+    def use_model(self, version: str) -> bool:
+        with self._file.transaction() as connection:
+            return connection.execute(_USE_MODEL, (version,)).rowcount > 0
+
+    def remove_model(self, version: str) -> bool:
+        with self._file.transaction() as connection:
+            return connection.execute(_REMOVE_MODEL, (version,)).rowcount > 0
 
     def health(self) -> Health:
         return self._file.health("catalog")
@@ -94,6 +129,18 @@ class EmbeddedCatalog:
 def _stored(connection: Connection, product_ids: Iterable[str]) -> dict[str, bytes]:
     # One parameter, however many ids.
     return dict(connection.execute(_SELECT, (json.dumps(list(product_ids)),)))
+
+
+def _model(connection: Connection, version: str) -> bytes | None:
+    query = "SELECT artifact FROM models WHERE version = ?"
+    row = connection.execute(query, (version,)).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def _save(connection: Connection, artifact: bytes, fitted_at: Position) -> None:
+    version = version_of(artifact)
+    if _model(connection, version) is None:
+        connection.execute(_SAVE_MODEL, (artifact, version, str(fitted_at), utc_now()))
 
 
 def _active_model(connection: Connection, start: int = _WHOLE) -> bytes | None:

@@ -11,22 +11,30 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from recsys_cli.catalogs import codec
-from recsys_cli.connections.redis import LuaScript, RedisConnection
-from recsys_cli.domain import Health, Product
+from recsys_cli.connections.redis import LuaScript, RedisConnection, pairs
+from recsys_cli.domain import BEGINNING, Health, Position, Product, StoredModel, utc_now
 from recsys_cli.errors import InvalidData
 from recsys_cli.merge import NOTHING, ProductState, merge
-from recsys_cli.ports import CHECKSUM_BYTES
+from recsys_cli.ports import CHECKSUM_BYTES, version_of
 
 STATE_PREFIX = "product:state:"
 MODEL_KEY = "product:model:active"
+MODELS_KEY = "product:model:artifacts"
+FACTS_KEY = "product:model:facts"
 
 _ABSENT = b""
 _swap = LuaScript(Path(__file__).with_name("redis_swap.lua"))
 
 
 class RedisCatalog:
-    """See ports.Catalog. The model in use is the string ``product:model:active``."""
+    """See ports.Catalog.
+
+    The model in use is the string ``product:model:active``. All models by version are in the hash
+    ``product:model:artifacts``; ``product:model:facts`` says when and on what they were fitted.
+    """
 
     def __init__(self, connection: RedisConnection) -> None:
         self._connection = connection
@@ -91,9 +99,49 @@ class RedisCatalog:
         tail: bytes = self._connection.call("GETRANGE", MODEL_KEY, -CHECKSUM_BYTES, -1)
         return tail or None
 
-    def offer_model(self, artifact: bytes) -> bytes:
+    def offer_model(self, artifact: bytes, fitted_at: Position = BEGINNING) -> bytes:
         earlier: bytes | None = self._connection.call("SET", MODEL_KEY, artifact, "NX", "GET")
+        if earlier is None:
+            self.save_model(artifact, fitted_at)
         return artifact if earlier is None else earlier
+
+    def models(self) -> list[StoredModel]:
+        facts = pairs(self._connection.call("HGETALL", FACTS_KEY))
+        found = {model.version: model for model in map(_stored_model, facts.values())}
+        active = self.active_model()
+        if active and version_of(active) not in found:  # its consumer was killed before noting it
+            version = version_of(active)
+            found[version] = StoredModel(version=version, size_bytes=len(active))
+        return sorted(found.values(), key=lambda model: model.saved_at)
+
+    def model(self, version: str) -> bytes | None:
+        artifact: bytes | None = self._connection.call("HGET", MODELS_KEY, version)
+        if artifact is None:
+            active = self.active_model()
+            return active if active and version_of(active) == version else None
+        return artifact
+
+    def save_model(self, artifact: bytes, fitted_at: Position = BEGINNING) -> None:
+        version = version_of(artifact)
+        self._connection.call("HSETNX", MODELS_KEY, version, artifact)
+        stored = StoredModel(
+            version=version, size_bytes=len(artifact), fitted_at=fitted_at, saved_at=utc_now()
+        )
+        self._connection.call("HSETNX", FACTS_KEY, version, msgspec.json.encode(stored))
+
+    def use_model(self, version: str) -> bool:
+        artifact = self.model(version)
+        if artifact is None:
+            return False
+        self._connection.call("SET", MODEL_KEY, artifact)
+        return True
+
+    def remove_model(self, version: str) -> bool:
+        active = self.active_model()
+        if active and version_of(active) == version:
+            return False
+        self._connection.call("HDEL", FACTS_KEY, version)
+        return bool(self._connection.call("HDEL", MODELS_KEY, version))
 
     def health(self) -> Health:
         return self._connection.health("catalog")
@@ -114,6 +162,13 @@ class RedisCatalog:
         # Not MGET: in a cluster the keys live on several nodes.
         values = self._connection.pipeline(("GET", STATE_PREFIX + i) for i in product_ids)
         return {i: raw or _ABSENT for i, raw in zip(product_ids, values, strict=True)}
+
+
+def _stored_model(raw: bytes) -> StoredModel:
+    try:
+        return msgspec.json.decode(raw, type=StoredModel)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidData(f"the key {FACTS_KEY} holds what is no model: {error}") from error
 
 
 def _decode(product_id: str, raw: bytes) -> ProductState:

@@ -59,8 +59,11 @@ CREATE TABLE IF NOT EXISTS products (
 );
 
 CREATE TABLE IF NOT EXISTS models (
-    id       INTEGER PRIMARY KEY,
-    artifact BLOB NOT NULL
+    id        INTEGER PRIMARY KEY,
+    artifact  BLOB NOT NULL,
+    version   TEXT NOT NULL DEFAULT '',
+    fitted_at TEXT NOT NULL DEFAULT '0-0', -- a position
+    saved_at  TEXT NOT NULL DEFAULT ''
 );
 
 -- At most one row: the model in use.
@@ -68,6 +71,22 @@ CREATE TABLE IF NOT EXISTS active_model (
     only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
     model    INTEGER NOT NULL REFERENCES models
 );
+
+-- The generations of an index name, and who may change them.
+CREATE TABLE IF NOT EXISTS generations (
+    index_name TEXT NOT NULL,
+    number     INTEGER NOT NULL,
+    facts      TEXT NOT NULL, -- JSON: generations.Generation
+    PRIMARY KEY (index_name, number)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS generation_locks (
+    index_name    TEXT PRIMARY KEY,
+    token         INTEGER NOT NULL,
+    holder        TEXT NOT NULL,
+    expires_at_ms INTEGER NOT NULL,
+    last_number   INTEGER NOT NULL -- the highest that a generation ever had
+) WITHOUT ROWID;
 
 -- A row appears with the first embedding; created = 1 once the index may be searched.
 CREATE TABLE IF NOT EXISTS vector_indexes (

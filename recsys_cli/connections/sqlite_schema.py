@@ -17,7 +17,7 @@ from recsys_cli.connections.sqlite_errors import ELSEWHERE
 from recsys_cli.errors import NotOurFile
 
 APPLICATION_ID = int.from_bytes(b"recs", "big")
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _SCHEMA = Path(__file__).with_name("schema.sql")
 _UPGRADES = {
@@ -25,6 +25,22 @@ _UPGRADES = {
         ALTER TABLE events ADD COLUMN original_id TEXT;
         ALTER TABLE events ADD COLUMN replays TEXT;
         ALTER TABLE deliveries ADD COLUMN failure TEXT;""",
+    2: """
+        ALTER TABLE models ADD COLUMN version TEXT NOT NULL DEFAULT '';
+        ALTER TABLE models ADD COLUMN fitted_at TEXT NOT NULL DEFAULT '0-0';
+        ALTER TABLE models ADD COLUMN saved_at TEXT NOT NULL DEFAULT '';
+        UPDATE models SET version = lower(substr(hex(substr(artifact, -32)), 1, 12));
+        CREATE TABLE generations (
+            index_name TEXT NOT NULL,
+            number INTEGER NOT NULL,
+            facts TEXT NOT NULL,
+            PRIMARY KEY (index_name, number)) WITHOUT ROWID;
+        CREATE TABLE generation_locks (
+            index_name TEXT PRIMARY KEY,
+            token INTEGER NOT NULL,
+            holder TEXT NOT NULL,
+            expires_at_ms INTEGER NOT NULL,
+            last_number INTEGER NOT NULL) WITHOUT ROWID;""",
 }
 """What to do to a file of each earlier version."""
 

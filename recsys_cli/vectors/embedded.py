@@ -7,7 +7,7 @@ slot of the blocks; both are read in one transaction, so a writer beside a searc
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from sqlite3 import Connection
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from recsys_cli.domain import (
     IndexSpec,
     Neighbor,
     Position,
+    ProductMetadata,
     SearchFilter,
     StoredEmbedding,
 )
@@ -29,6 +30,8 @@ from recsys_cli.ports import Embedding, Vector
 from recsys_cli.vectors.embedded_blocks import FLOAT32, VectorBlocks, best
 
 UNIT_TOLERANCE = 0.001
+
+_PAGE = 512
 
 _SQL = named_queries(Path(__file__).with_suffix(".sql"))
 
@@ -171,6 +174,22 @@ class EmbeddedVectors:
             found = dict(blocks.read(ids))
         return {ids[slot]: _intact(ids[slot], vector) for slot, vector in found.items()}
 
+    def entries(self) -> Iterator[list[Embedding]]:
+        last = -1
+        while True:
+            with self._file.reading() as connection:
+                index = self._index(connection)
+                if index is None:
+                    return
+                names = {"index": index.id, "last": last, "limit": _PAGE}
+                rows = [_Row(*row) for row in connection.execute(_SQL["page"], names)]
+                blocks = VectorBlocks(connection, index.id, index.dimension)
+                vectors = dict(blocks.read(row.slot for row in rows))
+            if not rows:
+                return
+            yield [_entry(row, vectors[row.slot]) for row in rows]
+            last = rows[-1].slot
+
     def search(
         self, vector: Vector, limit: int, where: SearchFilter | None = None
     ) -> list[Neighbor]:
@@ -234,6 +253,18 @@ def _row(slot: int, embedding: Embedding) -> _Row:
         minor=source.position.minor,
         model_version=source.model_version,
         text_digest=source.text_digest,
+    )
+
+
+def _entry(row: _Row, vector: Vector) -> Embedding:
+    return Embedding(
+        row.product_id,
+        vector,
+        ProductMetadata(name=row.name, category=row.category, price=row.price),
+        StoredEmbedding(
+            position=row.position, model_version=row.model_version, text_digest=row.text_digest
+        ),
+        row.updated_at,
     )
 
 

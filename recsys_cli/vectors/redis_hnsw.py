@@ -2,18 +2,18 @@
 
 The hash ``product:embedding:{id}`` holds ``vector`` (little-endian float32), ``category``,
 ``name``, ``price`` (absent where there is none), ``updated_at``, and of what it was computed
-``position``, ``model_version`` and ``text_digest``. Scripts write it, so that of two writers the
-newer one wins.
+``position``, ``model_version`` and ``text_digest``; later generations have keys of their own (see
+``redis_index.py``). Scripts write it, so that of two writers the newer one wins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from recsys_cli.connections.redis import Command, ErrorReply, LuaScript, RedisConnection
+from recsys_cli.connections.redis import Command, ErrorReply, LuaScript, RedisConnection, pairs
 from recsys_cli.domain import (
     BEGINNING,
     Health,
@@ -21,18 +21,21 @@ from recsys_cli.domain import (
     IndexSpec,
     Neighbor,
     Position,
+    ProductMetadata,
     SearchFilter,
     StoredEmbedding,
 )
 from recsys_cli.errors import IndexMissing, InvalidData
+from recsys_cli.generations import FIRST
 from recsys_cli.ports import Embedding, Vector
 from recsys_cli.vectors import redis_query
-from recsys_cli.vectors.redis_index import RedisIndex, is_missing
-from recsys_cli.vectors.redis_query import LARGEST_LIMIT, PREFIX
+from recsys_cli.vectors.redis_index import RedisIndex, is_missing, key_prefix
+from recsys_cli.vectors.redis_query import LARGEST_LIMIT
 
 FLOAT32 = np.dtype("<f4")
 
 _LARGEST_TIE = 1000
+_SOURCE = (b"position", b"model_version", b"text_digest")
 _HERE = Path(__file__).parent
 _ORDER = _HERE / "redis_hnsw_order.lua"
 _write = LuaScript(_ORDER, _HERE / "redis_hnsw_write.lua")
@@ -40,13 +43,15 @@ _remove = LuaScript(_ORDER, _HERE / "redis_hnsw_remove.lua")
 
 
 class RedisHnsw:
-    """See ports.VectorStore. ``index`` is the name to search under, ``dimension`` a vector's."""
+    """See ports.VectorStore: one generation of the index, with vectors of ``dimension``."""
 
-    def __init__(self, connection: RedisConnection, *, index: str, dimension: int) -> None:
+    def __init__(
+        self, connection: RedisConnection, *, index: str, dimension: int, generation: int = FIRST
+    ) -> None:
         self._connection = connection
-        self._name = index
         self._dimension = dimension
-        self._index = RedisIndex(connection, index)
+        self._index = RedisIndex(connection, index, generation)
+        self._prefix = key_prefix(generation)
 
     def create_index(self, spec: IndexSpec) -> bool:
         return self._index.create(spec)
@@ -61,8 +66,7 @@ class RedisHnsw:
         return self._index.info()
 
     def stored(self, product_ids: Sequence[str]) -> dict[str, StoredEmbedding]:
-        names = ("position", "model_version", "text_digest")
-        found = self._read(product_ids, "updated_at", *names)
+        found = self._read(product_ids, "updated_at", *map(bytes.decode, _SOURCE))
         return {
             product_id: _source(*source)
             for product_id, (updated_at, *source) in found.items()
@@ -71,11 +75,13 @@ class RedisHnsw:
 
     def write(self, embeddings: Sequence[Embedding]) -> None:
         self._connection.run(
-            _write, [((PREFIX + e.product_id,), self._arguments(e)) for e in embeddings]
+            _write, [((self._key(e.product_id),), self._arguments(e)) for e in embeddings]
         )
 
     def remove(self, positions: Mapping[str, Position]) -> None:
-        self._connection.run(_remove, [((PREFIX + i,), (str(at),)) for i, at in positions.items()])
+        self._connection.run(
+            _remove, [((self._key(i),), (str(at),)) for i, at in positions.items()]
+        )
 
     def get(self, product_ids: Sequence[str]) -> dict[str, Vector]:
         return {
@@ -83,6 +89,16 @@ class RedisHnsw:
             for product_id, values in self._read(product_ids, "vector").items()
             if values[0] is not None
         }
+
+    def entries(self) -> Iterator[list[Embedding]]:
+        seen: set[int] = set()  # SCAN may return a key twice
+        for keys in self._connection.scan(self._prefix):
+            fresh = [key for key in keys if hash(key) not in seen]
+            seen.update(map(hash, fresh))
+            replies = self._connection.pipeline(("HGETALL", key) for key in fresh)
+            found = zip(fresh, map(pairs, replies), strict=True)
+            if page := [self._entry(key, fields) for key, fields in found if b"vector" in fields]:
+                yield page
 
     def search(
         self, vector: Vector, limit: int, where: SearchFilter | None = None
@@ -112,23 +128,45 @@ class RedisHnsw:
 
     def _nearest(self, query: bytes, limit: int, where: SearchFilter) -> list[Neighbor]:
         try:
-            reply = self._connection.call(*redis_query.knn(self._name, query, limit, where))
+            name = self._index.searched_name
+            reply = self._connection.call(*redis_query.knn(name, query, limit, where))
         except ErrorReply as error:
             if not is_missing(error):
                 raise
+            if self._index.look_again():
+                return self._nearest(query, limit, where)
             raise IndexMissing(
-                f"there is no index {self._name!r}", hint="recsys index create"
+                f"there is no index {self._index.name!r}", hint="recsys index create"
             ) from error
-        return redis_query.neighbors(reply)
+        return redis_query.neighbors(reply, self._prefix)
 
     def _read(self, product_ids: Sequence[str], *names: str) -> dict[str, list[bytes | None]]:
-        replies = self._connection.pipeline(("HMGET", PREFIX + i, *names) for i in product_ids)
+        replies = self._connection.pipeline(("HMGET", self._key(i), *names) for i in product_ids)
         return dict(zip(product_ids, replies, strict=True))
+
+    def _key(self, product_id: str) -> str:
+        return self._prefix + product_id
 
     def _delete_all(self) -> None:
         # Not FT.DROPINDEX DD: it stops the server for as long, and leaves what was not indexed.
-        for keys in self._connection.scan(PREFIX):
+        for keys in self._connection.scan(self._prefix):
             self._connection.pipeline(("UNLINK", key) for key in keys)
+
+    def _entry(self, key: bytes, fields: Mapping[bytes, bytes]) -> Embedding:
+        texts = {name: redis_query.text(value) for name, value in fields.items()}
+        price = texts.get(b"price")
+        raw = fields[b"vector"]
+        return Embedding(
+            redis_query.text(key).removeprefix(self._prefix),
+            np.frombuffer(raw[: len(raw) // FLOAT32.itemsize * FLOAT32.itemsize], FLOAT32),
+            ProductMetadata(
+                name=texts.get(b"name", ""),
+                category=texts.get(b"category", ""),
+                price=float(price) if price else None,
+            ),
+            _source(*(fields.get(name) for name in _SOURCE)),
+            texts.get(b"updated_at", ""),
+        )
 
     def _vector(self, product_id: str, raw: bytes) -> Vector:
         if len(raw) == self._dimension * FLOAT32.itemsize:
@@ -138,8 +176,8 @@ class RedisHnsw:
         raise InvalidData(
             f"the vector of product {product_id!r} is not one of {self._dimension} finite numbers"
             f" ({len(raw)} bytes)",
-            hint=f"check VECTOR_DIMENSION; or delete the key {PREFIX}{product_id}, and import the"
-            " product with --republish",
+            hint=f"check VECTOR_DIMENSION; or delete the key {self._key(product_id)}, and import"
+            " the product with --republish",
         )
 
     def _bytes(self, vector: Vector, whose: str) -> bytes:

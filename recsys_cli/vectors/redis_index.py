@@ -1,14 +1,17 @@
-"""The HNSW index itself: creating it, describing it, dropping it.
+"""The HNSW index of one generation: creating it, describing it, dropping it.
 
-The name that everybody searches is an alias, so that another generation can take its place in one
-step; the index behind it is ``{name}@1``. A hash of that same name keeps what FT.INFO does not
-tell: with how many candidates a search goes through the graph.
+Generation n of the index ``name`` is ``{name}@{n}``, over keys ``product:embedding@{n}:``; those
+of the first are without ``@1``. ``name`` itself is an alias of the one that serves. The table of
+the generations (``redis_generations.py``) keeps what FT.INFO does not tell: with how many
+candidates a search goes through the graph.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+
+import msgspec
 
 from recsys_cli.connections.redis import (
     Command,
@@ -20,7 +23,7 @@ from recsys_cli.connections.redis import (
 )
 from recsys_cli.domain import IndexInfo, IndexSpec
 from recsys_cli.errors import BackendRefused, BackendUnavailable, IndexMismatch
-from recsys_cli.vectors.redis_query import PREFIX
+from recsys_cli.generations import FIRST, Generation, GenerationState
 
 SEPARATOR = "\x1f"
 """Splits a tag field into several tags, which a category never is: no clean text contains it."""
@@ -30,31 +33,62 @@ _STALLED_S = 60.0
 _MISSING = ("unknown index name", "no such index", "index not found", "index_not_found")
 
 
+def index_name(name: str, generation: int) -> str:
+    """Return the name of the index behind the alias ``name``."""
+    return f"{name}@{generation}"
+
+
+def key_prefix(generation: int) -> str:
+    """Return what the keys of its embeddings begin with."""
+    return "product:embedding:" if generation == FIRST else f"product:embedding@{generation}:"
+
+
+def table_key(name: str) -> str:
+    """Return the key of the hash that has the generations of the index ``name``."""
+    return f"{name}:generations"
+
+
 def is_missing(error: ErrorReply) -> bool:
     return any(said in error.reply.casefold() for said in _MISSING)
 
 
 class RedisIndex:
-    """The index known as ``name``, whichever it is at the moment."""
+    """The index of one generation under ``name``."""
 
-    def __init__(self, connection: RedisConnection, name: str) -> None:
+    def __init__(self, connection: RedisConnection, name: str, generation: int) -> None:
         self._connection = connection
         self._name = name
-        self._first = f"{name}@1"
+        self._number = generation
+        self._real_name = index_name(name, generation)
+        self._table = table_key(name)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def searched_name(self) -> str:
+        """The name to search under: that of the generation, never the alias, which may turn."""
+        return self._real_name
+
+    def look_again(self) -> bool:
+        """After a search that found no index: whether another program has made it, elsewhere."""
+        is_foreign = self._real_name != self._name and self._is_foreign(self._facts())
+        if is_foreign:
+            self._real_name = self._name
+        return is_foreign
 
     def create(self, spec: IndexSpec) -> bool:
         """See ports.VectorStore.create_index."""
         facts = self._facts()
-        is_new = False
-        if facts is None:
-            is_new = self._made(spec)
-            if is_new:
-                self._connection.call("HSET", self._first, "ef_runtime", spec.ef_runtime)
-            self._accepted(("FT.ALIASADD", self._name, self._first), unless="already exists")
-            facts = self._wait_until_built()
+        is_new = facts is None and self._made(spec)
+        if is_new:
+            self._note(spec)
+        if self._serves() and not self._is_foreign(facts):
+            self._accepted(("FT.ALIASADD", self._name, self._real_name), unless="already exists")
+        facts = self._wait_until_built()
         if not is_new:
             self._compare(facts, spec)
-            self._wait_until_built()
         return is_new
 
     def exists(self) -> bool:
@@ -64,10 +98,8 @@ class RedisIndex:
         facts = self._facts()
         if facts is None:
             return False
-        real_name = facts[b"index_name"]
-        self._connection.call("DEL", real_name)
         try:
-            self._connection.call("FT.DROPINDEX", real_name)
+            self._connection.call("FT.DROPINDEX", facts[b"index_name"])
         except ErrorReply as error:
             if not is_missing(error):
                 raise
@@ -97,16 +129,48 @@ class RedisIndex:
         )
 
     def _facts(self) -> dict[bytes, Reply] | None:
+        facts = self._facts_of(self._real_name)
+        if facts is None and self._number == FIRST:
+            # Another program may have made the index, under the name itself.
+            facts = self._facts_of(self._name)
+            return facts if self._is_foreign(facts) else None
+        return facts
+
+    def _facts_of(self, name: str) -> dict[bytes, Reply] | None:
         try:
-            return pairs(self._connection.call("FT.INFO", self._name))
+            return pairs(self._connection.call("FT.INFO", name))
         except ErrorReply as error:
             if not is_missing(error):
                 raise
             return None
 
+    def _is_foreign(self, facts: dict[bytes, Reply] | None) -> bool:
+        return facts is not None and bool(facts[b"index_name"] == self._name.encode())
+
+    def _noted(self) -> Generation | None:
+        raw = self._connection.call("HGET", self._table, self._number)
+        try:
+            return msgspec.json.decode(raw, type=Generation) if raw else None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+
+    def _note(self, spec: IndexSpec) -> None:
+        """Note how the index was made, for those who search it."""
+        noted = self._noted() or Generation(number=self._number)
+        noted = msgspec.structs.replace(noted, spec=spec)
+        self._connection.call("HSET", self._table, self._number, msgspec.json.encode(noted))
+
+    def _serves(self) -> bool:
+        noted = self._noted()
+        if noted is None:
+            return self._number == FIRST
+        return noted.state is GenerationState.SERVING
+
     def _made(self, spec: IndexSpec) -> bool:
         try:
-            return self._accepted(_creation(self._first, spec), unless="already exists")
+            return self._accepted(
+                _creation(self._real_name, self._number, spec), unless="already exists"
+            )
         except CommandUnavailable as error:
             if "permission" not in error.reply:
                 raise
@@ -132,9 +196,8 @@ class RedisIndex:
             "m": int(field.get("m", 0)),
             "ef_construction": int(field.get("ef_construction", 0)),
         }
-        ef_runtime = self._connection.call("HGET", facts[b"index_name"], "ef_runtime")
-        if ef_runtime and ef_runtime.isdigit() and len(ef_runtime) < 10:
-            parameters["ef_runtime"] = int(ef_runtime)
+        if noted := self._noted():
+            parameters["ef_runtime"] = noted.spec.ef_runtime
         return parameters
 
     def _compare(self, facts: dict[bytes, Reply], spec: IndexSpec) -> None:
@@ -176,7 +239,7 @@ class RedisIndex:
 
     def _model_versions(self) -> list[str]:
         try:
-            versions = self._connection.call("FT.TAGVALS", self._name, "model_version")
+            versions = self._connection.call("FT.TAGVALS", self._real_name, "model_version")
         except CommandUnavailable:
             raise
         except ErrorReply:
@@ -184,7 +247,7 @@ class RedisIndex:
         # Values stay listed for a while after their last product has gone.
         counts = self._connection.pipeline(
             (
-                *("FT.SEARCH", self._name, "@model_version:{$version}"),
+                *("FT.SEARCH", self._real_name, "@model_version:{$version}"),
                 *("PARAMS", 2, "version", version, "LIMIT", 0, 0, "DIALECT", 2),
             )
             for version in versions
@@ -192,14 +255,14 @@ class RedisIndex:
         return sorted(v.decode() for v, (count, *_) in zip(versions, counts, strict=True) if count)
 
 
-def _creation(name: str, spec: IndexSpec) -> Command:
+def _creation(name: str, generation: int, spec: IndexSpec) -> Command:
     hnsw: Sequence[str | int] = (
         *("TYPE", "FLOAT32", "DIM", spec.dimension, "DISTANCE_METRIC", "COSINE"),
         *("M", spec.m, "EF_CONSTRUCTION", spec.ef_construction, "EF_RUNTIME", spec.ef_runtime),
     )
     tag = ("TAG", "SEPARATOR", SEPARATOR, "CASESENSITIVE")
     return (
-        *("FT.CREATE", name, "ON", "HASH", "PREFIX", 1, PREFIX, "SCHEMA"),
+        *("FT.CREATE", name, "ON", "HASH", "PREFIX", 1, key_prefix(generation), "SCHEMA"),
         *("vector", "VECTOR", "HNSW", len(hnsw), *hnsw),
         *("category", *tag, "INDEXEMPTY"),
         *("price", "NUMERIC"),

@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from recsys_cli.connections.redis import Argument, Command, Reply, pairs
 from recsys_cli.domain import Neighbor, SearchFilter
 
-PREFIX = "product:embedding:"
-
 LARGEST_LIMIT = 1_000_000
 """RediSearch refuses a LIMIT above its MAXSEARCHRESULTS."""
 
@@ -38,10 +36,10 @@ def knn(index: str, vector: bytes, limit: int, where: SearchFilter) -> Command:
     )
 
 
-def neighbors(reply: Sequence[Reply]) -> list[Neighbor]:
-    """Return the answer, the closest first, ids on a tie."""
+def neighbors(reply: Sequence[Reply], prefix: str) -> list[Neighbor]:
+    """Return the answer, the closest first, ids on a tie; ``prefix``: what keys have before ids."""
     found = [
-        _neighbor(key, pairs(fields))
+        _neighbor(text(key).removeprefix(prefix), pairs(fields))
         for key, fields in zip(reply[1::2], reply[2::2], strict=True)
         if fields is not None  # deleted between being found and being read
     ]
@@ -74,12 +72,12 @@ def _tag(value: str) -> bytes:
     return value.strip(_TAG_SPACES).encode()[:_TAG_BYTES].replace(b"\\", b"\\\\")
 
 
-def _neighbor(key: bytes, fields: dict[bytes, bytes]) -> Neighbor:
-    texts = {name: _text(value) for name, value in fields.items()}
+def _neighbor(product_id: str, fields: dict[bytes, bytes]) -> Neighbor:
+    texts = {name: text(value) for name, value in fields.items()}
     distance = float(fields[b"distance"])
     price = texts.get(b"price")
     return Neighbor(
-        product_id=_text(key).removeprefix(PREFIX),
+        product_id=product_id,
         # The angle to a zero vector is not a number.
         similarity_score=0.0 if math.isnan(distance) else min(1.0, max(-1.0, 1.0 - distance)),
         category=texts.get(b"category", ""),
@@ -89,5 +87,6 @@ def _neighbor(key: bytes, fields: dict[bytes, bytes]) -> Neighbor:
     )
 
 
-def _text(raw: bytes) -> str:
+def text(raw: bytes) -> str:
+    """Return what another program may have written, whatever it is."""
     return raw.decode("utf-8", "backslashreplace")

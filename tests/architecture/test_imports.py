@@ -87,13 +87,17 @@ def test_reading_the_environment_is_recognised(line: str) -> None:
     assert reads_environment(ast.parse(line))
 
 
+LONGEST = {"ports.py": 450}
+"""All ports are in one file, because it is read as a whole."""
+
+
 def test_no_module_is_too_long_to_read_at_once() -> None:
     lengths = {
         str(path.relative_to(PACKAGE)): len(path.read_text("utf-8").splitlines())
         for path in PACKAGE.rglob("*")
         if path.suffix in {".py", ".sql", ".lua"}
     }
-    assert {file: lines for file, lines in lengths.items() if lines > 350} == {}
+    assert {f: n for f, n in lengths.items() if n > LONGEST.get(f, 350)} == {}
 
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:

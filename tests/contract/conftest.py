@@ -8,7 +8,7 @@ from typing import Protocol
 
 import pytest
 
-from recsys_cli.ports import Catalog, DeadLetters, EventProcessor, VectorStore
+from recsys_cli.ports import Catalog, DeadLetters, EventProcessor, Generations, VectorStore
 from tests import acl
 from tests.acl import acl_user, operator_rules, worker_rules
 from tests.servers import RedisServer
@@ -27,6 +27,8 @@ class Backend(Protocol):
     def catalog(self) -> Catalog: ...
 
     def vectors(self, *, dimension: int = 384) -> VectorStore: ...
+
+    def generations(self, *, dimension: int = 384) -> Generations: ...
 
 
 class EmbeddedBackend:
@@ -63,6 +65,14 @@ class EmbeddedBackend:
         from recsys_cli.vectors.embedded import EmbeddedVectors
 
         return EmbeddedVectors(
+            EmbeddedFile(self._path), index="product:vectors", dimension=dimension
+        )
+
+    def generations(self, *, dimension: int = 384) -> Generations:
+        from recsys_cli.connections.sqlite import EmbeddedFile
+        from recsys_cli.vectors.embedded_generations import EmbeddedGenerations
+
+        return EmbeddedGenerations(
             EmbeddedFile(self._path), index="product:vectors", dimension=dimension
         )
 
@@ -104,6 +114,14 @@ class RedisBackend:
         from recsys_cli.vectors.redis_hnsw import RedisHnsw
 
         return RedisHnsw(
+            RedisConnection(self._url, **self._login), index="product:vectors", dimension=dimension
+        )
+
+    def generations(self, *, dimension: int = 384) -> Generations:
+        from recsys_cli.connections.redis import RedisConnection
+        from recsys_cli.vectors.redis_generations import RedisGenerations
+
+        return RedisGenerations(
             RedisConnection(self._url, **self._login), index="product:vectors", dimension=dimension
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,7 +10,7 @@ import pytest
 
 from recsys_cli.domain import EventType, Fields, Position, Product, ProductEvent
 from recsys_cli.merge import ProductState, merge, state_of
-from recsys_cli.ports import Catalog
+from recsys_cli.ports import Catalog, version_of
 from tests.contract.conftest import Backend
 
 NASTY = ["a/b c", "'quoted' \"twice\"", "{brace}", "🧸", "Đèn bàn", "line\nbreak", "x" * 512, "*"]
@@ -147,3 +148,45 @@ def test_threads_may_share_one(catalog: Catalog) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(merge_one, range(60)))
     assert len(catalog.get(["a"])["a"].fields) == 60
+
+
+def artifact(content: bytes) -> bytes:
+    return content + hashlib.sha256(content).digest()
+
+
+def test_models_are_kept_by_version(opened: Callable[[], Catalog]) -> None:
+    catalog = opened()
+    one, other = artifact(b"one"), artifact(b"other")
+    catalog.offer_model(one, Position(7, 1))
+    catalog.save_model(other)
+    catalog.save_model(other, Position(9, 9))
+    stored = {model.version: model for model in catalog.models()}
+    assert set(stored) == {version_of(one), version_of(other)}
+    assert stored[version_of(one)].fitted_at == Position(7, 1)
+    assert stored[version_of(other)].fitted_at == Position(0, 0)
+    assert stored[version_of(other)].size_bytes == len(other)
+    assert catalog.model(version_of(other)) == other
+    assert catalog.model("none") is None
+    assert catalog.active_model() == one
+
+
+def test_a_stored_model_can_be_put_to_use(opened: Callable[[], Catalog]) -> None:
+    catalog = opened()
+    one, other = artifact(b"one"), artifact(b"other")
+    catalog.offer_model(one)
+    catalog.save_model(other)
+    assert not catalog.use_model("none")
+    assert catalog.use_model(version_of(other))
+    assert catalog.active_model() == other
+    assert opened().model_checksum() == other[-32:]
+
+
+def test_the_model_in_use_is_not_removed(opened: Callable[[], Catalog]) -> None:
+    catalog = opened()
+    one, other = artifact(b"one"), artifact(b"other")
+    catalog.offer_model(one)
+    catalog.save_model(other)
+    assert not catalog.remove_model(version_of(one))
+    assert catalog.remove_model(version_of(other))
+    assert not catalog.remove_model(version_of(other))
+    assert [model.version for model in catalog.models()] == [version_of(one)]

@@ -11,6 +11,7 @@ import pytest
 from recsys_cli.connections.redis import CommandUnavailable
 from recsys_cli.domain import IndexSpec, Product
 from recsys_cli.errors import BackendRefused
+from recsys_cli.generations import FIRST
 from recsys_cli.pipeline.consume import ConsumeOptions, Consumer
 from recsys_cli.pipeline.dead_letters import LetterChoice, newest, purge, replay
 from recsys_cli.pipeline.health import check_health
@@ -83,6 +84,14 @@ def operate(opened: Backends) -> None:
         opened.get_dead_letters(),
     )
     assert vectors.create_index(IndexSpec())
+    generations = opened.get_generations()
+    token = generations.lock("operator", 60_000)
+    new = generations.begin(token, "", IndexSpec())
+    generations.store(new).create_index(IndexSpec())
+    generations.serve(token, new.number)
+    generations.serve(token, FIRST)
+    generations.drop(token, new.number)
+    generations.unlock(token)
     put_product(events, opened.get_catalog(), "lamp", {"name": "Lamp"})
 
     def fail(_: Sequence[Product]) -> None:

@@ -1,0 +1,145 @@
+"""The generations in the embedded file: a row each, and one for the lock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from sqlite3 import Connection
+from typing import NamedTuple
+
+import msgspec
+
+from recsys_cli.connections.sqlite import EmbeddedFile, named_queries
+from recsys_cli.domain import Health, IndexSpec, utc_now
+from recsys_cli.errors import LockHeld
+from recsys_cli.generations import FIRST, Generation, GenerationState, serving
+from recsys_cli.ports import VectorStore
+from recsys_cli.vectors.embedded import EmbeddedVectors
+
+_SQL = named_queries(Path(__file__).with_suffix(".sql"))
+_replace = msgspec.structs.replace
+
+
+class _Lock(NamedTuple):
+    token: int = 0
+    holder: str = ""
+    expires_at_ms: int = 0
+    last_number: int = FIRST
+
+
+class EmbeddedGenerations:
+    """See ports.Generations. ``index`` is the name they share, ``dimension`` that of a vector."""
+
+    def __init__(self, file: EmbeddedFile, *, index: str, dimension: int) -> None:
+        self._file = file
+        self._name = index
+        self._dimension = dimension
+
+    def all(self) -> list[Generation]:
+        with self._file.reading() as connection:
+            return self._rows(connection)
+
+    def store(self, generation: Generation) -> VectorStore:
+        first = generation.number == FIRST
+        name = self._name if first else f"{self._name}@{generation.number}"
+        return EmbeddedVectors(self._file, index=name, dimension=self._dimension)
+
+    def lock(self, holder: str, ttl_ms: int) -> int:
+        now_ms = _now_ms()
+        with self._file.transaction() as connection:
+            held = self._lock(connection)
+            if held.expires_at_ms > now_ms:
+                left_s = (held.expires_at_ms - now_ms) / 1000
+                raise LockHeld(
+                    f"another run holds the lock: {held.holder}",
+                    hint=f"wait until it has ended; if it was killed, it lets go in {left_s:.0f} s",
+                )
+            taken = held._replace(
+                token=held.token + 1, holder=holder, expires_at_ms=now_ms + ttl_ms
+            )
+            self._put_lock(connection, taken)
+        return taken.token
+
+    def renew(self, token: int, ttl_ms: int) -> None:
+        with self._changing(token) as connection:
+            lock = self._lock(connection)
+            self._put_lock(connection, lock._replace(expires_at_ms=_now_ms() + ttl_ms))
+
+    def unlock(self, token: int) -> None:
+        with self._file.transaction() as connection:
+            lock = self._lock(connection)
+            if lock.token == token:
+                self._put_lock(connection, lock._replace(expires_at_ms=0))
+
+    def begin(self, token: int, model_version: str, spec: IndexSpec) -> Generation:
+        with self._changing(token) as connection:
+            lock = self._lock(connection)
+            new = Generation(
+                number=lock.last_number + 1,
+                state=GenerationState.BUILDING,
+                model_version=model_version,
+                spec=spec,
+                since=utc_now(),
+            )
+            self._put_lock(connection, lock._replace(last_number=new.number))
+            # The others too: the first may have been there without an entry.
+            for generation in (*self._rows(connection), new):
+                self._put(connection, generation)
+        return new
+
+    def note(self, token: int, generation: Generation) -> None:
+        with self._changing(token) as connection:
+            self._put(connection, generation)
+
+    def serve(self, token: int, number: int) -> None:
+        now = utc_now()
+        with self._changing(token) as connection:
+            rows = self._rows(connection)
+            (after,) = (row for row in rows if row.number == number)
+            before = serving(rows)
+            self._put(connection, _replace(before, state=GenerationState.KEPT, since=now))
+            self._put(connection, _replace(after, state=GenerationState.SERVING, since=now))
+
+    def drop(self, token: int, number: int) -> None:
+        with self._changing(token) as connection:
+            (row,) = (row for row in self._rows(connection) if row.number == number)
+        self.store(row).drop_index(embeddings=True)
+        with self._changing(token) as connection:
+            connection.execute(_SQL["delete"], (self._name, number))
+
+    def health(self) -> Health:
+        return self._file.health("vectors")
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _rows(self, connection: Connection) -> list[Generation]:
+        found = connection.execute(_SQL["rows"], (self._name,))
+        rows = [msgspec.json.decode(facts, type=Generation) for (facts,) in found]
+        return rows or [Generation(spec=IndexSpec(dimension=self._dimension))]
+
+    def _put(self, connection: Connection, generation: Generation) -> None:
+        facts = msgspec.json.encode(generation).decode()
+        connection.execute(_SQL["put"], (self._name, generation.number, facts))
+
+    @contextmanager
+    def _changing(self, token: int) -> Iterator[Connection]:
+        with self._file.transaction() as connection:
+            if self._lock(connection).token != token:
+                raise LockHeld(
+                    "another run has taken the lock meanwhile", hint="recsys index generations"
+                )
+            yield connection
+
+    def _lock(self, connection: Connection) -> _Lock:
+        row = connection.execute(_SQL["lock_row"], (self._name,)).fetchone()
+        return _Lock(*row) if row else _Lock()
+
+    def _put_lock(self, connection: Connection, lock: _Lock) -> None:
+        connection.execute(_SQL["put_lock"], (self._name, *lock))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
