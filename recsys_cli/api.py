@@ -32,8 +32,9 @@ from recsys_cli.domain import (
     utc_now,
 )
 from recsys_cli.errors import BackendUnavailable
+from recsys_cli.generations import serving
 from recsys_cli.pipeline.consume import ConsumeOptions, Consumer, ConsumeReport
-from recsys_cli.pipeline.model import SharedModel
+from recsys_cli.pipeline.model import SharedModels
 from recsys_cli.pipeline.products import put_product
 from recsys_cli.pipeline.publish import publish_events
 from recsys_cli.settings import NEIGHBOR_IS_STRONG, load
@@ -42,7 +43,7 @@ from recsys_cli.wiring import Backends
 _log = logging.getLogger("recsys_cli")
 _lock = threading.RLock()
 _opened: Backends | None = None
-_model: SharedModel | None = None
+_models: SharedModels | None = None
 
 
 def get_event_processor() -> ports.EventProcessor:
@@ -52,21 +53,21 @@ def get_event_processor() -> ports.EventProcessor:
 
 def get_embedding_model() -> ports.EmbeddingModel:
     """Return the embedding model in use; fit it on what is published if there is none yet."""
-    global _model  # noqa: PLW0603 - one per process is the promise
+    global _models  # noqa: PLW0603 - one per process is the promise
+    opened = _backends()
     with _lock:
-        if _model is None:
-            opened = _backends()
-            _model = SharedModel(
+        if _models is None:
+            _models = SharedModels(
                 opened.get_event_processor(), opened.get_catalog(), opened.get_model_factory()
             )
-        return _model.current()
+        return _models.of(serving(opened.get_generations().all()))
 
 
 def get_vector_store() -> VectorStore:
     """Return the process's vector store."""
     opened = _backends()
     return VectorStore(
-        opened.get_vector_store(),
+        opened.get_generations(),
         dimension=opened.settings.vector_dimension,
         threshold=opened.settings.similarity_threshold,
     )
@@ -74,11 +75,11 @@ def get_vector_store() -> VectorStore:
 
 def close() -> None:
     """Close what this process has opened; the next use opens it again, with fresh settings."""
-    global _opened, _model  # noqa: PLW0603
+    global _opened, _models  # noqa: PLW0603
     with _lock:
         if _opened is not None:
             _opened.close()
-        _opened = _model = None
+        _opened = _models = None
 
 
 def _backends() -> Backends:
@@ -93,9 +94,13 @@ class VectorStore:
     """Product embeddings and their neighbors. Vectors have shape (dimension,)."""
 
     def __init__(
-        self, store: ports.VectorStore, *, dimension: int = 384, threshold: float | None = None
+        self,
+        generations: ports.Generations,
+        *,
+        dimension: int = 384,
+        threshold: float | None = None,
     ) -> None:
-        self._store = store
+        self._generations = generations
         self._dimension = dimension
         self._threshold = NEIGHBOR_IS_STRONG if threshold is None else threshold
 
@@ -112,12 +117,13 @@ class VectorStore:
         """
         product_id = clean_id(product_id)
         fields = Product.from_fields(product_id, clean_fields(metadata or {}))
-        before = self._store.stored([product_id]).get(product_id)
+        store = self._serving()
+        before = store.stored([product_id]).get(product_id)
         source = StoredEmbedding(
             position=before.position if before else BEGINNING, model_version="", text_digest=""
         )
-        if self._store.info() is None:
-            self._store.create_index(IndexSpec(dimension=self._dimension))
+        if store.info() is None:
+            store.create_index(IndexSpec(dimension=self._dimension))
         entry = ports.Embedding(
             product_id,
             _unit(embedding),
@@ -125,7 +131,7 @@ class VectorStore:
             source,
             utc_now(),
         )
-        self._store.write([entry])
+        store.write([entry])
 
     def find_similar_products(
         self,
@@ -138,19 +144,23 @@ class VectorStore:
         ``min_score`` is SIMILARITY_THRESHOLD, or 0.75, unless it is given.
         """
         threshold = self._threshold if min_score is None else min_score
-        found = self._store.search(_unit(embedding), limit)
+        found = self._serving().search(_unit(embedding), limit)
         return [neighbor for neighbor in found if neighbor.similarity_score >= threshold]
+
+    def _serving(self) -> ports.VectorStore:
+        return self._generations.store(serving(self._generations.all()))
 
     def get_product_embedding(self, product_id: str) -> ports.Vector | None:
         """Return the product's vector, float32 of unit length, or None."""
-        return self._store.get([product_id]).get(product_id)
+        return self._serving().get([product_id]).get(product_id)
 
     def delete_product_embedding(self, product_id: str) -> bool:
         """Remove the product's embedding; return False where there was none."""
-        stored = self._store.stored([product_id]).get(product_id)
+        store = self._serving()
+        stored = store.stored([product_id]).get(product_id)
         if stored is None:
             return False
-        self._store.remove({product_id: stored.position})
+        store.remove({product_id: stored.position})
         return True
 
 
@@ -225,7 +235,7 @@ class ProductEventConsumer:
         return Consumer(
             opened.get_event_processor(),
             opened.get_catalog(),
-            opened.get_vector_store(),
+            opened.get_generations(),
             opened.get_model_factory(),
             ConsumeOptions(
                 consumer=self._consumer_id or opened.settings.consumer_id,

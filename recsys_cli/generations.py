@@ -17,9 +17,12 @@ FIRST = 1
 
 
 class GenerationState(StrEnum):
+    """``returning``: a kept one that is brought up to date, to serve again."""
+
     BUILDING = "building"
     SERVING = "serving"
     KEPT = "kept"
+    RETURNING = "returning"
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):

@@ -69,7 +69,7 @@ def main() -> None:
         Consumer(
             opened.get_event_processor(),
             opened.get_catalog(),
-            opened.get_vector_store(),
+            opened.get_generations(),
             FaultyModels(opened.get_model_factory(), meet),
             # One name, as a supervisor would give it: what it left is its own again at once.
             ConsumeOptions(consumer="worker", batch_size=50, drain=True),

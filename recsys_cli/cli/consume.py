@@ -81,7 +81,7 @@ def run_consume(
     consumer = Consumer(
         opened.get_event_processor(),
         opened.get_catalog(),
-        opened.get_vector_store(),
+        opened.get_generations(),
         opened.get_model_factory(),
         how,
         render.warning,

@@ -127,15 +127,18 @@ def _truth(opened: Backends, pairs: str | None, by: str | None) -> Truth:
 
 def _ranked(opened: Backends, chosen: str, by: str | None) -> Ranked:
     from recsys_cli.pipeline.evaluate import Embedded, LiveIndex
-    from recsys_cli.pipeline.models import active_artifact, read_artifact
+    from recsys_cli.pipeline.models import read_artifact, serving_artifact
 
     catalog, factory = opened.get_catalog(), opened.get_model_factory()
+    generations = opened.get_generations()
     if chosen == LIVE:
         if by is not None:
             render.notice(f"the live index may know {by} itself; --model active leaves it out")
-        model = factory.load(active_artifact(catalog))
+        model = factory.load(serving_artifact(catalog, generations))
         return LiveIndex(catalog, opened.get_vector_store(), model)
-    artifact = active_artifact(catalog) if chosen == ACTIVE else read_artifact(Path(chosen))
+    artifact = (
+        serving_artifact(catalog, generations) if chosen == ACTIVE else read_artifact(Path(chosen))
+    )
     return Embedded(chosen, catalog, factory.load(artifact), left_out=by)
 
 

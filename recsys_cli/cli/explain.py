@@ -33,7 +33,9 @@ def explain(
     from recsys_cli.pipeline.explain import Explainer
 
     with options.backends(redis) as opened:
-        explainer = Explainer(opened.get_catalog(), opened.get_model_factory())
+        explainer = Explainer(
+            opened.get_catalog(), opened.get_generations(), opened.get_model_factory()
+        )
         explained = explainer.pair(one, other, opened.get_vector_store())
     if json:
         ids = {"product_id": explained.one.id, "other_product_id": explained.other.id}

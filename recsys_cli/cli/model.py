@@ -78,10 +78,10 @@ def merge(
 @app.command()
 def export(output: Output, json: options.Json = False, redis: options.RedisUrl = None) -> None:
     """Write the model in use to a file."""
-    from recsys_cli.pipeline.models import active_artifact
+    from recsys_cli.pipeline.models import serving_artifact
 
     with options.backends(redis) as opened:
-        artifact = active_artifact(opened.get_catalog())
+        artifact = serving_artifact(opened.get_catalog(), opened.get_generations())
         model = opened.get_model_factory().load(artifact)
     _save(model, output, json=json)
 
@@ -96,7 +96,7 @@ def info(
     redis: options.RedisUrl = None,
 ) -> None:
     """Show what a model is."""
-    from recsys_cli.pipeline.models import active_artifact, read_artifact
+    from recsys_cli.pipeline.models import read_artifact, serving_artifact
     from recsys_cli.wiring import Backends
 
     if file is not None:
@@ -104,7 +104,9 @@ def info(
         _show(factory.load(read_artifact(file)), str(file), json=json)
         return
     with options.backends(redis) as opened:
-        model = opened.get_model_factory().load(active_artifact(opened.get_catalog()))
+        model = opened.get_model_factory().load(
+            serving_artifact(opened.get_catalog(), opened.get_generations())
+        )
     _show(model, "the model in use", json=json)
 
 

@@ -105,7 +105,7 @@ def _answers(
         yield similar_to_text(
             text,
             opened.get_catalog(),
-            opened.get_vector_store(),
+            opened.get_generations(),
             opened.get_model_factory(),
             query,
         )
@@ -119,7 +119,7 @@ def _answers(
 def _explainer(opened: Backends) -> Explainer:
     from recsys_cli.pipeline.explain import Explainer
 
-    return Explainer(opened.get_catalog(), opened.get_model_factory())
+    return Explainer(opened.get_catalog(), opened.get_generations(), opened.get_model_factory())
 
 
 def _ids(arguments: list[str]) -> Iterator[str]:

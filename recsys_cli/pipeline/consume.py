@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from threading import Event as Flag
 
 from recsys_cli.deliveries import DeadLetter, Delivery, LostEvent
-from recsys_cli.domain import IndexSpec, Position, ProductEvent, StreamStatus
+from recsys_cli.domain import Position, ProductEvent, StreamStatus
 from recsys_cli.errors import (
     BackendUnavailable,
     GroupMissing,
@@ -24,18 +24,18 @@ from recsys_cli.errors import (
     InvalidProduct,
     RecsysError,
 )
+from recsys_cli.generations import serving
 from recsys_cli.merge import states_of
 from recsys_cli.pipeline import failures
 from recsys_cli.pipeline.claims import ClaimKeeper
-from recsys_cli.pipeline.embed import EmbedCounts, embed_states
-from recsys_cli.pipeline.model import SharedModel
+from recsys_cli.pipeline.embed import EmbedCounts, Target, embed_states
+from recsys_cli.pipeline.model import SharedModels
 from recsys_cli.pipeline.outage import Outage
 from recsys_cli.ports import (
     Catalog,
-    EmbeddingModel,
     EventProcessor,
+    Generations,
     ModelFactory,
-    VectorStore,
 )
 
 LONGEST_WAIT_MS = 500
@@ -110,15 +110,15 @@ class Consumer:
         self,
         events: EventProcessor,
         catalog: Catalog,
-        vectors: VectorStore,
+        generations: Generations,
         models: ModelFactory,
         options: ConsumeOptions,
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._events = events
         self._catalog = catalog
-        self._vectors = vectors
-        self._model = SharedModel(events, catalog, models)
+        self._generations = generations
+        self._models = SharedModels(events, catalog, models)
         self._dimension = models.dimension
         self._options = options
         self._notify = notify
@@ -205,11 +205,11 @@ class Consumer:
             if known and known != delivery.failure:
                 self._events.postpone(delivery, known, self._options.claim_idle_ms)
         if left:
-            self._apply_or_halve(left, self._model.current())
+            self._apply_or_halve(left, self._targets())
 
-    def _apply_or_halve(self, deliveries: Sequence[Delivery], model: EmbeddingModel) -> None:
+    def _apply_or_halve(self, deliveries: Sequence[Delivery], targets: list[Target]) -> None:
         try:
-            self._apply(deliveries, model)
+            self._apply(deliveries, targets)
         except Exception as error:
             if isinstance(error, RecsysError) and not isinstance(error, THE_EVENTS_FAULT):
                 raise
@@ -217,15 +217,19 @@ class Consumer:
                 self._failed(deliveries[0], error)
                 return
             middle = len(deliveries) // 2
-            self._apply_or_halve(deliveries[:middle], model)
-            self._apply_or_halve(deliveries[middle:], model)
+            self._apply_or_halve(deliveries[:middle], targets)
+            self._apply_or_halve(deliveries[middle:], targets)
 
-    def _apply(self, deliveries: Sequence[Delivery], model: EmbeddingModel) -> None:
+    def _apply(self, deliveries: Sequence[Delivery], targets: list[Target]) -> None:
         events = [(d.position, d.event) for d in deliveries if isinstance(d.event, ProductEvent)]
         states = self._catalog.merge(states_of(events))
-        self.report.add(embed_states(states, self._catalog, self._vectors, model))
+        self.report.add(embed_states(states, self._catalog, targets, self._targets))
         self._events.acknowledge(deliveries)
         self._done([d.entry_id for d in deliveries])
+
+    def _targets(self) -> list[Target]:
+        followed = [g for g in self._generations.all() if g.is_followed]
+        return [Target(g, self._generations.store(g), self._models.of(g)) for g in followed]
 
     def _done(self, entry_ids: Sequence[str]) -> None:
         self.report.processed += len(entry_ids)
@@ -320,9 +324,11 @@ class Consumer:
 
     def _ensure_index(self) -> bool:
         """Create the index if it is missing; return whether it was. Raises IndexMismatch."""
-        info = self._vectors.info()
+        generation = serving(self._generations.all())
+        vectors = self._generations.store(generation)
+        info = vectors.info()
         if info is None:
-            return self._vectors.create_index(IndexSpec(dimension=self._dimension))
+            return vectors.create_index(generation.spec)
         if info.dimension != self._dimension:
             raise IndexMismatch(
                 f"the index {info.name} has {info.dimension} dimensions, the model "

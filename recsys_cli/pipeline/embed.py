@@ -3,13 +3,15 @@
 Write, then look again. The catalog is the authority: after the embeddings of some states are
 written, the states are read once more, and those that changed meanwhile are done again. So whoever
 writes last, a slow consumer or a fast one, has seen the newest state; a consumer killed in between
-has not acknowledged, and its events come again.
+has not acknowledged, and its events come again. Which generations are to be written to is looked
+at again in the same way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from recsys_cli.domain import (
     Position,
@@ -18,6 +20,7 @@ from recsys_cli.domain import (
     StoredEmbedding,
     utc_now,
 )
+from recsys_cli.generations import Generation, GenerationState
 from recsys_cli.merge import ProductState
 from recsys_cli.ports import Catalog, Embedding, EmbeddingModel, VectorStore
 
@@ -32,50 +35,63 @@ class EmbedCounts:
     wordless: list[str] = field(default_factory=list)
 
 
+class Target(NamedTuple):
+    """A generation to write to, and the model whose vectors it holds."""
+
+    generation: Generation
+    vectors: VectorStore
+    model: EmbeddingModel
+
+
 def embed_states(
     states: Mapping[str, ProductState],
     catalog: Catalog,
-    vectors: VectorStore,
-    model: EmbeddingModel,
+    followed: Sequence[Target],
+    look_again: Callable[[], Sequence[Target]],
 ) -> EmbedCounts:
-    """Bring the embeddings of these products up to the catalog's newest state."""
+    """Bring the embeddings of these products up to the catalog's newest state, in all targets.
+
+    A generation that is begun after the last time we ``look_again`` is filled from a catalog that
+    has these states already, so none is left out. Counted is what the serving one got.
+    """
     counts = EmbedCounts()
     while states:
-        _store(states, vectors, model, counts)
+        for target in followed:
+            serves = target.generation.state is GenerationState.SERVING
+            _store(states, target, counts if serves else EmbedCounts())
         newest = catalog.get(list(states))
         if flushed := {i: state for i, state in states.items() if i not in newest}:
             # What we hold is all that is left of them.
             newest |= catalog.merge(flushed)
-        states = {i: newest[i] for i, state in states.items() if newest[i] != state}
+        before, followed = followed, look_again()
+        if {t.generation.number for t in followed} <= {t.generation.number for t in before}:
+            states = {i: newest[i] for i, state in states.items() if newest[i] != state}
+        else:
+            states = newest
     return counts
 
 
-def _store(
-    states: Mapping[str, ProductState],
-    vectors: VectorStore,
-    model: EmbeddingModel,
-    counts: EmbedCounts,
-) -> None:
+def _store(states: Mapping[str, ProductState], target: Target, counts: EmbedCounts) -> None:
     products = [p for product_id, state in states.items() if (p := state.product(product_id))]
     positions = {product_id: state.position for product_id, state in states.items()}
-    entries = _entries(products, positions, vectors, model, counts)
+    entries = _entries(products, positions, target, counts)
     kept = {entry.product_id for entry in entries}
     gone = {product_id: at for product_id, at in positions.items() if product_id not in kept}
     if entries:
-        vectors.write(entries)
+        target.vectors.write(entries)
     if gone:
-        vectors.remove(gone)
+        target.vectors.remove(gone)
     counts.removed += len(gone)
 
 
 def _entries(
     products: list[Product],
     positions: Mapping[str, Position],
-    vectors: VectorStore,
-    model: EmbeddingModel,
+    target: Target,
     counts: EmbedCounts,
 ) -> list[Embedding]:
-    stored = vectors.stored([product.id for product in products])
+    model = target.model
+    stored = target.vectors.stored([product.id for product in products])
     now = utc_now()
     fresh: list[Embedding] = []
     stale: list[tuple[Product, StoredEmbedding]] = []

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from recsys_cli.domain import Explanation, Product
-from recsys_cli.pipeline.models import active_artifact
+from recsys_cli.pipeline.models import serving_artifact
 from recsys_cli.pipeline.products import show_product
 from recsys_cli.pipeline.similar import Similar, probe
-from recsys_cli.ports import Catalog, EmbeddingModel, ModelFactory, VectorStore
+from recsys_cli.ports import Catalog, EmbeddingModel, Generations, ModelFactory, VectorStore
 
 TOLERANCE = 1e-3
 """How far the score of the stored vectors may lie from the explained one."""
@@ -42,13 +42,14 @@ class Explained:
 class Explainer:
     """Explains by the model in use. Raises NotEmbedded where there is none yet."""
 
-    def __init__(self, catalog: Catalog, models: ModelFactory) -> None:
+    def __init__(self, catalog: Catalog, generations: Generations, models: ModelFactory) -> None:
         self._catalog = catalog
+        self._generations = generations
         self._models = models
 
     @cached_property
     def _model(self) -> EmbeddingModel:
-        return self._models.load(active_artifact(self._catalog))
+        return self._models.load(serving_artifact(self._catalog, self._generations))
 
     def answer(self, similar: Similar, text: str | None = None) -> dict[str, Explanation]:
         """Explain why each neighbor is close to the product, or to the ``text`` that was asked.

@@ -1,4 +1,4 @@
-"""The embedding model that all consumers share: taken from the catalog, or fitted by the first."""
+"""The embedding models that all consumers share: taken from the catalog, or fitted by the first."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from collections.abc import Mapping
 
 from recsys_cli.batches import batched
 from recsys_cli.errors import InvalidData, InvalidProduct
+from recsys_cli.generations import Generation
 from recsys_cli.merge import ProductState, states_of
+from recsys_cli.pipeline.models import artifact_of
 from recsys_cli.ports import CHECKSUM_BYTES, Catalog, ConsumerGroup, EmbeddingModel, ModelFactory
 
 CHUNK = 1000
 
 
-class SharedModel:
-    """The model in use, read again only when the catalog has another one."""
+_OPEN_AT_ONCE = 4
+
+
+class SharedModels:
+    """The model in use, and those of other generations; each read from the catalog once."""
 
     def __init__(self, events: ConsumerGroup, catalog: Catalog, models: ModelFactory) -> None:
         self._events = events
@@ -22,6 +27,7 @@ class SharedModel:
         self._models = models
         self._checksum: bytes | None = None
         self._model: EmbeddingModel | None = None
+        self._by_version: dict[str, EmbeddingModel] = {}
 
     def current(self) -> EmbeddingModel:
         """Return the model in use. Where there is none, fit one on everything published so far.
@@ -35,6 +41,18 @@ class SharedModel:
             self._model = self._models.load(artifact)
             self._checksum = artifact[-CHECKSUM_BYTES:]
         return self._model
+
+    def of(self, generation: Generation) -> EmbeddingModel:
+        """Return the model of a generation. Raises InvalidModel where the catalog lacks it."""
+        version = generation.model_version
+        if not version:
+            return self.current()
+        if version not in self._by_version:
+            if len(self._by_version) == _OPEN_AT_ONCE:
+                self._by_version.clear()
+            artifact = artifact_of(self._catalog, generation)
+            self._by_version[version] = self._models.load(artifact)
+        return self._by_version[version]
 
     def _fitted(self) -> bytes:
         # What waits in the stream counts as well; its delivery will then change nothing.

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from recsys_cli.domain import FeedRow, Product, RejectedRow
 from recsys_cli.errors import InvalidModel, NotEmbedded
-from recsys_cli.ports import Catalog
+from recsys_cli.generations import Generation, serving
+from recsys_cli.ports import Catalog, Generations
 
 
 @dataclass
@@ -26,12 +27,26 @@ class FeedProducts:
                 self.rejected += 1
 
 
-def active_artifact(catalog: Catalog) -> bytes:
-    """Return the artifact of the model in use. Raises NotEmbedded before the first."""
-    artifact = catalog.active_model()
-    if artifact is None:
-        raise NotEmbedded("there is no embedding model yet", hint="recsys consume --drain")
-    return artifact
+def artifact_of(catalog: Catalog, generation: Generation) -> bytes:
+    """Return the artifact of the model that made the generation's vectors.
+
+    Raises NotEmbedded before the first model, and InvalidModel where the catalog has lost it.
+    """
+    version = generation.model_version
+    artifact = catalog.model(version) if version else catalog.active_model()
+    if artifact is not None:
+        return artifact
+    if version:
+        raise InvalidModel(
+            f"the catalog has lost the model {version} of generation {generation.number}",
+            hint="recsys model import FILE, or recsys reembed",
+        )
+    raise NotEmbedded("there is no embedding model yet", hint="recsys consume --drain")
+
+
+def serving_artifact(catalog: Catalog, generations: Generations) -> bytes:
+    """Return the artifact of the model that answers queries now. Raises as ``artifact_of``."""
+    return artifact_of(catalog, serving(generations.all()))
 
 
 def read_artifact(path: Path) -> bytes:

@@ -11,9 +11,10 @@ from recsys_cli.batches import batched
 from recsys_cli.cleaning import clean_id, clean_text
 from recsys_cli.domain import Neighbor, Product, SearchFilter
 from recsys_cli.errors import NotEmbedded, NotFound, UsageError
-from recsys_cli.pipeline.models import active_artifact
+from recsys_cli.generations import serving
+from recsys_cli.pipeline.models import artifact_of
 from recsys_cli.pipeline.products import not_found
-from recsys_cli.ports import Catalog, EventProcessor, ModelFactory, Vector, VectorStore
+from recsys_cli.ports import Catalog, EventProcessor, Generations, ModelFactory, Vector, VectorStore
 
 CHUNK = 100
 """Queried products whose vectors are fetched in one round trip."""
@@ -81,14 +82,19 @@ class SimilarProducts:
 
 
 def similar_to_text(
-    text: str, catalog: Catalog, vectors: VectorStore, models: ModelFactory, query: Query
+    text: str,
+    catalog: Catalog,
+    generations: Generations,
+    models: ModelFactory,
+    query: Query,
 ) -> Similar:
     """Return the products closest to a text, embedded by the model in use."""
-    artifact = active_artifact(catalog)
+    generation = serving(generations.all())
+    artifact = artifact_of(catalog, generation)
     (vector,) = models.load(artifact).embed([probe(text)])
     if not vector.any():
         raise UsageError(f"the text has no words to compare: {text!r}")
-    return search(vectors, vector, query, "")
+    return search(generations.store(generation), vector, query, "")
 
 
 def probe(text: str) -> Product:

@@ -7,9 +7,10 @@ import re
 import pytest
 
 from recsys_cli.domain import EventType, Fields, ProductEvent
+from recsys_cli.generations import Generation
 from recsys_cli.merge import state_of
-from recsys_cli.pipeline.embed import embed_states
-from recsys_cli.pipeline.model import SharedModel
+from recsys_cli.pipeline.embed import Target, embed_states
+from recsys_cli.pipeline.model import SharedModels
 from recsys_cli.settings import load
 from recsys_cli.wiring import Backends
 from tests.commands import Recsys
@@ -54,7 +55,8 @@ def test_a_slow_consumer_cannot_overwrite_a_newer_embedding(
 ) -> None:
     events, catalog = backends.get_event_processor(), backends.get_catalog()
     vectors = backends.get_vector_store()
-    model = SharedModel(events, catalog, backends.get_model_factory()).current()
+    model = SharedModels(events, catalog, backends.get_model_factory()).current()
+    targets = [Target(Generation(), vectors, model)]
 
     def event(kind: EventType, **fields: str) -> ProductEvent:
         return ProductEvent(type=kind, product_id="p", fields=Fields(fields))
@@ -71,7 +73,8 @@ def test_a_slow_consumer_cannot_overwrite_a_newer_embedding(
     for newest, state in ((1, states[1]), (1, states[0]), (2, states[2]), (2, states[1])):
         merged = catalog.merge({"p": state})
         # What the slow one had in hand when it was stopped, not what it would read now.
-        embed_states({"p": state} if newest == 2 else merged, catalog, vectors, model)
+        held = {"p": state} if newest == 2 else merged
+        embed_states(held, catalog, targets, lambda: targets)
         stored = vectors.stored(["p"])
         if newest == 1:
             assert stored["p"].text_digest == model.text_digest(
@@ -88,12 +91,13 @@ def test_a_slow_consumer_cannot_overwrite_a_newer_embedding(
 def test_what_was_flushed_behind_a_consumer_is_put_back(backends: Backends) -> None:
     catalog, vectors = backends.get_catalog(), backends.get_vector_store()
     events = backends.get_event_processor()
-    model = SharedModel(events, catalog, backends.get_model_factory()).current()
+    model = SharedModels(events, catalog, backends.get_model_factory()).current()
+    targets = [Target(Generation(), vectors, model)]
     event = ProductEvent(type=EventType.CREATE, product_id="new", fields={"name": "Desk lamp"})
     (position,) = events.publish([event])
 
     # Merged, then gone from the catalog before the embedding was written.
-    embed_states({"new": state_of(event, position)}, catalog, vectors, model)
+    embed_states({"new": state_of(event, position)}, catalog, targets, lambda: targets)
 
     assert catalog.get(["new"]) == {"new": state_of(event, position)}
     assert vectors.get(["new"]).keys() == {"new"}

@@ -144,7 +144,7 @@ def consumer(
     return Consumer(
         opened.get_event_processor(),
         opened.get_catalog(),
-        opened.get_vector_store(),
+        opened.get_generations(),
         FaultyModels(opened.get_model_factory(), before_embedding),
         ConsumeOptions(consumer=name, claim_idle_ms=claim_idle_ms, block_ms=100, **options),
     )

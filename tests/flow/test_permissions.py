@@ -37,7 +37,7 @@ def consume(opened: Backends, meet: Callable[[Sequence[Product]], None] = lambda
     Consumer(
         opened.get_event_processor(),
         opened.get_catalog(),
-        opened.get_vector_store(),
+        opened.get_generations(),
         FaultyModels(opened.get_model_factory(), meet),
         ConsumeOptions(consumer="c", drain=True, claim_idle_ms=CLAIM_IDLE_MS, max_deliveries=3),
     ).run(threading.Event())
