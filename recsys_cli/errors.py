@@ -14,6 +14,8 @@
     ├── NotFound                    4
     │   ├── ProductNotFound         4  the catalog knows no such product
     │   ├── DeadLetterNotFound      4  there is no dead letter of this id
+    │   ├── ModelNotFound           4  the catalog has no embedding model of this version
+    │   ├── GenerationNotFound      4  no such generation of the index is kept
     │   └── NotEmbedded             4  the catalog knows it, the index does not (yet)
     ├── BackendUnavailable          5  no answer: waiting and trying again may help
     ├── BackendRefused              5  an answer that says no: password, permission, missing module
@@ -97,6 +99,14 @@ class ProductNotFound(NotFound):
 
 
 class DeadLetterNotFound(NotFound):
+    pass
+
+
+class ModelNotFound(NotFound):
+    pass
+
+
+class GenerationNotFound(NotFound):
     pass
 
 

@@ -50,7 +50,7 @@ def demo(
         render.success(f"$ recsys similar {QUERIED}")
         query = Query(limit=5)
         products = SimilarProducts(
-            opened.get_event_processor(), opened.get_catalog(), opened.get_vector_store()
+            opened.get_event_processor(), opened.get_catalog(), opened.get_generations()
         )
         for answer in products.of([QUERIED], query):
             if isinstance(answer, NotFound):

@@ -7,9 +7,22 @@ from typing import Annotated
 import typer
 
 from recsys_cli.cli import options, render
+from recsys_cli.cli.reembed import Filling, reembedding
+from recsys_cli.cli.signals import exiting_on_signals
 from recsys_cli.errors import IndexMissing
 
-app = typer.Typer(name="index", help="Create, inspect or drop the index.", no_args_is_help=True)
+app = typer.Typer(
+    name="index", help="The index of embeddings, and its generations.", no_args_is_help=True
+)
+
+GENERATION_COLUMNS = (
+    render.Column("generation", "right", whole=True),
+    render.Column("state", whole=True),
+    render.Column("model", whole=True),
+    render.Column("documents", "right", whole=True),
+    render.Column("parameters", wraps=True),
+    render.Column("since", whole=True),
+)
 
 
 @app.command()
@@ -70,6 +83,80 @@ def info(json: options.Json = False, redis: options.RedisUrl = None) -> None:
             ("model version", ", ".join(found.model_versions) or "none yet"),
         ],
     )
+
+
+@app.command()
+def generations(json: options.Json = False, redis: options.RedisUrl = None) -> None:
+    """List the generations of embeddings: which one serves, and which could serve again."""
+    from recsys_cli.pipeline.reembed import list_generations
+
+    with options.backends(redis) as opened:
+        found = list_generations(opened.get_generations())
+    if json:
+        for generation in found:
+            render.json_line(generation)
+        return
+    render.table(
+        GENERATION_COLUMNS,
+        [
+            render.Row(
+                [
+                    g.generation,
+                    g.state,
+                    g.model_version or "unknown",
+                    render.number(g.documents),
+                    ", ".join(f"{name} {value}" for name, value in g.parameters.items()),
+                    render.ago(g.since) if g.since else "unknown",
+                ]
+            )
+            for g in found
+        ],
+    )
+
+
+@app.command()
+def rollback(
+    to: Annotated[
+        int | None,
+        typer.Option(
+            metavar="NUMBER", help="This one; without it, the newest kept.", show_default=False
+        ),
+    ] = None,
+    redis: options.RedisUrl = None,
+) -> None:
+    """Let an earlier generation serve again, with its own model.
+
+    It is first brought up to the catalog, which takes seconds; meanwhile queries are answered as
+    before. The one that serves now is kept, so that rolling back once more undoes it.
+    """
+    from recsys_cli.pipeline.fill import Pace
+
+    with (
+        options.backends(redis) as opened,
+        exiting_on_signals(),
+        render.progress("roll back") as bar,
+    ):
+        before, after = reembedding(opened).roll_back(to, Pace(), Filling(bar, "roll back"))
+    render.success(
+        f"generation {after.number} serves again, model {after.model_version}; "
+        f"generation {before.number} is kept"
+    )
+
+
+@app.command()
+def prune(
+    keep: Annotated[
+        int, typer.Option(min=0, max=100, help="Keep so many of the newest, for a rollback.")
+    ] = 0,
+    yes: options.Yes = False,
+    redis: options.RedisUrl = None,
+) -> None:
+    """Drop kept generations and what interrupted runs have left; never the one that serves."""
+    with options.backends(redis) as opened:
+        options.confirm("drop", "kept and unfinished generations", yes=yes)
+        dropped = reembedding(opened).prune(keep)
+    names = ", ".join(str(generation.number) for generation in dropped)
+    render.success(f"dropped generation {names}" if dropped else "there was nothing to drop")
 
 
 @app.command()

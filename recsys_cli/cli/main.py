@@ -20,6 +20,7 @@ from recsys_cli.cli import (
     model,
     options,
     product,
+    reembed,
     render,
     similar,
     status,
@@ -65,6 +66,7 @@ def recsys(
 for command in (
     import_feed.import_,
     consume.consume,
+    reembed.reembed,
     similar.similar,
     explain.explain,
     evaluate.evaluate,

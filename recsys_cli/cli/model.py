@@ -1,4 +1,4 @@
-"""recsys model: embedding models as files."""
+"""recsys model: embedding models, as files and in the catalog."""
 
 from __future__ import annotations
 
@@ -9,15 +9,33 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recsys_cli.cli import options, render
+from recsys_cli.cli.reembed import (
+    BatchSize,
+    RateLimit,
+    parse_rate,
+    reembedding,
+    run_reembed,
+    show_reembedded,
+)
 from recsys_cli.cli.signals import exiting_on_signals
 from recsys_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from recsys_cli.domain import FeedRow, RejectedRow
-    from recsys_cli.ports import EmbeddingModel
+    from recsys_cli.ports import EmbeddingModel, ModelFactory
 
 app = typer.Typer(
-    name="model", help="Fit, merge, export or inspect embedding models.", no_args_is_help=True
+    name="model", help="Fit, list, use, export or import embedding models.", no_args_is_help=True
+)
+
+MODEL_COLUMNS = (
+    render.Column("version", whole=True),
+    render.Column("in use", whole=True),
+    render.Column("generations", whole=True),
+    render.Column("kind", whole=True),
+    render.Column("fitted on", "right", whole=True),
+    render.Column("size", "right", whole=True),
+    render.Column("saved", whole=True),
 )
 
 Output = Annotated[
@@ -27,7 +45,16 @@ Output = Annotated[
 
 @app.command()
 def fit(
-    output: Output,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write the model here instead of storing it in the catalog.",
+            show_default=False,
+        ),
+    ] = None,
     feeds: Annotated[
         list[str] | None,
         typer.Argument(metavar="[FILE]...", help="Product files, as for recsys import."),
@@ -38,25 +65,105 @@ def fit(
     json: options.Json = False,
     redis: options.RedisUrl = None,
 ) -> None:
-    """Fit a model on product files, or on the catalog, into a file.
+    """Fit a model on product files, or on the catalog, and store it in the catalog or a file.
 
-    One pass in bounded memory. Nothing that is in use changes.
+    One pass in bounded memory. Nothing that is in use changes: recsys model use does that.
     """
     if bool(feeds) == from_catalog:
         raise UsageError(
             "give product files, or --from-catalog", hint="recsys model fit products.csv -o a.model"
         )
-    with exiting_on_signals():
+    from recsys_cli.domain import BEGINNING
+    from recsys_cli.pipeline.models import fit_on_catalog
+
+    with exiting_on_signals(), options.backends(redis) as opened:
+        factory, catalog = opened.get_model_factory(), opened.get_catalog()
         if feeds:
-            model, rejected = _fitted_on(feeds, redis)
+            model, rejected = _fitted_on(feeds, factory)
+            fitted_at = BEGINNING
         else:
-            with options.backends(redis) as opened:
-                model = opened.get_model_factory().fit(opened.get_catalog().products())
+            model, fitted_at = fit_on_catalog(opened.get_event_processor(), catalog, factory)
             rejected = 0
-    _save(model, output, json=json)
+        if output is None:
+            catalog.save_model(model.to_bytes(), fitted_at)
+            _tell(model, "stored", json=json)
+        else:
+            _save(model, output, json=json)
     if rejected:
         render.warning(f"left out {render.counted(rejected, 'row')}: recsys import says why")
     raise typer.Exit(3 if rejected else 0)
+
+
+@app.command(name="list")
+def list_(json: options.Json = False, redis: options.RedisUrl = None) -> None:
+    """List the models in the catalog, and which generations they serve."""
+    from recsys_cli.pipeline.models import list_models
+
+    with options.backends(redis) as opened:
+        found = list_models(
+            opened.get_catalog(), opened.get_generations(), opened.get_model_factory()
+        )
+    if json:
+        for model in found:
+            render.json_line(model)
+        return
+    render.table(
+        MODEL_COLUMNS,
+        [
+            render.Row(
+                [
+                    model.version,
+                    "in use" if model.is_in_use else "",
+                    ", ".join(map(str, model.generations)),
+                    model.kind,
+                    render.number(model.products),
+                    render.size(model.size_bytes),
+                    render.ago(model.saved_at) if model.saved_at else "unknown",
+                ]
+            )
+            for model in found
+        ],
+    )
+
+
+@app.command()
+def use(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="As recsys model list has it.")],
+    batch_size: BatchSize = 500,
+    rate_limit: RateLimit = None,
+    redis: options.RedisUrl = None,
+) -> None:
+    """Let this model answer all queries from now on, and running consumers embed with it.
+
+    What is embedded already is first embedded anew with it, as by recsys reembed, so that no query
+    meets vectors of two models.
+    """
+    from recsys_cli.pipeline.fill import Pace
+    from recsys_cli.pipeline.reembed import ReembedOptions
+
+    with options.backends(redis) as opened:
+        if reembedding(opened).use_model(version):
+            render.success(f"model {version} is in use, and nothing had to be embedded anew")
+            return
+        pace = Pace(batch_size, parse_rate(rate_limit))
+        done = run_reembed(opened, ReembedOptions(model_version=version, pace=pace))
+    show_reembedded(done, json=False)
+    raise typer.Exit(3 if done.refusals else 0)
+
+
+@app.command(name="import")
+def import_(
+    model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="A model's file.")],
+    json: options.Json = False,
+    redis: options.RedisUrl = None,
+) -> None:
+    """Store a model's file in the catalog. Nothing that is in use changes."""
+    from recsys_cli.pipeline.models import read_artifact
+
+    with options.backends(redis) as opened:
+        model = opened.get_model_factory().load(read_artifact(model_file))
+        opened.get_catalog().save_model(model.to_bytes())
+    _tell(model, "stored", json=json)
 
 
 @app.command()
@@ -110,12 +217,10 @@ def info(
     _show(model, "the model in use", json=json)
 
 
-def _fitted_on(files: list[str], redis: str | None) -> tuple[EmbeddingModel, int]:
+def _fitted_on(files: list[str], factory: ModelFactory) -> tuple[EmbeddingModel, int]:
     from recsys_cli.pipeline.models import FeedProducts
-    from recsys_cli.wiring import Backends
 
     products = FeedProducts(_rows(files))
-    factory = Backends(options.settings_for(redis)).get_model_factory()
     return factory.fit(products), products.rejected
 
 
@@ -131,12 +236,16 @@ def _save(model: EmbeddingModel, output: Path, *, json: bool) -> None:
     from recsys_cli.pipeline.models import save_artifact
 
     save_artifact(model.to_bytes(), output)
+    _tell(model, f"wrote {output}:", json=json)
+
+
+def _tell(model: EmbeddingModel, what: str, *, json: bool) -> None:
     if json:
         render.json_line(model.info)
         return
     products = render.counted(model.info.products, "product")
     size = render.size(model.info.size_bytes)
-    render.success(f"wrote {output}: model {model.version}, fitted on {products}, {size}")
+    render.success(f"{what} model {model.version}, fitted on {products}, {size}")
 
 
 def _show(model: EmbeddingModel, title: str, *, json: bool) -> None:

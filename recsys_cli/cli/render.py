@@ -98,6 +98,11 @@ def json_line(value: object) -> None:
     sys.stdout.flush()
 
 
+def line(text: str) -> None:
+    """Print a result that is a sentence."""
+    sys.stdout.write(_printable(text) + "\n")
+
+
 def notice(text: str) -> None:
     """Say something to whoever watches, on stderr."""
     _say(text, "dim")

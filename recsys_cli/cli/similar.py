@@ -111,7 +111,7 @@ def _answers(
         )
         return
     products = SimilarProducts(
-        opened.get_event_processor(), opened.get_catalog(), opened.get_vector_store()
+        opened.get_event_processor(), opened.get_catalog(), opened.get_generations()
     )
     yield from products.of(_ids(product_ids), query)
 

@@ -9,7 +9,7 @@ from recsys_cli.batches import batched
 from recsys_cli.errors import InvalidData, InvalidProduct
 from recsys_cli.generations import Generation
 from recsys_cli.merge import ProductState, states_of
-from recsys_cli.pipeline.models import artifact_of
+from recsys_cli.pipeline.models import artifact_of, fit_on_catalog
 from recsys_cli.ports import CHECKSUM_BYTES, Catalog, ConsumerGroup, EmbeddingModel, ModelFactory
 
 CHUNK = 1000
@@ -58,7 +58,8 @@ class SharedModels:
         # What waits in the stream counts as well; its delivery will then change nothing.
         for chunk in batched(self._events.backlog(), CHUNK):
             self._merge(states_of(chunk))
-        return self._catalog.offer_model(self._models.fit(self._catalog.products()).to_bytes())
+        model, fitted_at = fit_on_catalog(self._events, self._catalog, self._models)
+        return self._catalog.offer_model(model.to_bytes(), fitted_at)
 
     def _merge(self, states: Mapping[str, ProductState]) -> None:
         try:

@@ -6,10 +6,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from recsys_cli.domain import FeedRow, Product, RejectedRow
+import msgspec
+
+from recsys_cli.domain import FeedRow, ModelInfo, Position, Product, RejectedRow
 from recsys_cli.errors import InvalidModel, NotEmbedded
 from recsys_cli.generations import Generation, serving
-from recsys_cli.ports import Catalog, Generations
+from recsys_cli.ports import (
+    Catalog,
+    ConsumerGroup,
+    EmbeddingModel,
+    Generations,
+    ModelFactory,
+    version_of,
+)
 
 
 @dataclass
@@ -47,6 +56,57 @@ def artifact_of(catalog: Catalog, generation: Generation) -> bytes:
 def serving_artifact(catalog: Catalog, generations: Generations) -> bytes:
     """Return the artifact of the model that answers queries now. Raises as ``artifact_of``."""
     return artifact_of(catalog, serving(generations.all()))
+
+
+def fit_on_catalog(
+    events: ConsumerGroup, catalog: Catalog, models: ModelFactory
+) -> tuple[EmbeddingModel, Position]:
+    """Return a model of the catalog, and the last event that was published before."""
+    fitted_at = Position.parse(events.status().last_entry_id)
+    return models.fit(catalog.products()), fitted_at
+
+
+class ListedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored model; ``kind`` says so where it cannot be opened, and ``products`` is None."""
+
+    version: str
+    is_in_use: bool
+    generations: list[int]
+    kind: str
+    products: int | None
+    size_bytes: int
+    saved_at: str
+
+
+def list_models(
+    catalog: Catalog, generations: Generations, models: ModelFactory
+) -> list[ListedModel]:
+    """Return the stored models, the oldest first."""
+    there = generations.all()
+    active = catalog.active_model()
+    in_use = serving(there).model_version or (version_of(active) if active else "")
+    found = []
+    for stored in catalog.models():
+        info = _info(catalog.model(stored.version), models)
+        found.append(
+            ListedModel(
+                version=stored.version,
+                is_in_use=stored.version == in_use,
+                generations=[g.number for g in there if g.model_version == stored.version],
+                kind=info.kind if info else "not readable here",
+                products=info.products if info else None,
+                size_bytes=stored.size_bytes,
+                saved_at=stored.saved_at,
+            )
+        )
+    return found
+
+
+def _info(artifact: bytes | None, models: ModelFactory) -> ModelInfo | None:
+    try:
+        return models.load(artifact).info if artifact else None
+    except InvalidModel:
+        return None
 
 
 def read_artifact(path: Path) -> bytes:

@@ -10,8 +10,8 @@ import msgspec
 from recsys_cli.batches import batched
 from recsys_cli.cleaning import clean_id, clean_text
 from recsys_cli.domain import Neighbor, Product, SearchFilter
-from recsys_cli.errors import NotEmbedded, NotFound, UsageError
-from recsys_cli.generations import serving
+from recsys_cli.errors import IndexMissing, NotEmbedded, NotFound, UsageError
+from recsys_cli.generations import Generation, serving
 from recsys_cli.pipeline.models import artifact_of
 from recsys_cli.pipeline.products import not_found
 from recsys_cli.ports import Catalog, EventProcessor, Generations, ModelFactory, Vector, VectorStore
@@ -46,23 +46,38 @@ class Similar:
 
 
 class SimilarProducts:
-    """Answers queries by id. Create once, ask often."""
+    """Answers queries by id, each from one generation alone. Create once, ask often."""
 
-    def __init__(self, events: EventProcessor, catalog: Catalog, vectors: VectorStore) -> None:
+    def __init__(self, events: EventProcessor, catalog: Catalog, generations: Generations) -> None:
         self._events = events
         self._catalog = catalog
-        self._vectors = vectors
+        self._generations = generations
 
     def of(self, product_ids: Iterable[str], query: Query) -> Iterator[Similar | NotFound]:
         """Yield an answer, or why there is none, for each id in its turn."""
         for chunk in batched(map(clean_id, product_ids), CHUNK):
-            vectors = self._vectors.get(chunk)
+            found = self._found(chunk, query)
             for product_id in chunk:
-                vector = vectors.get(product_id)
-                if vector is None:
-                    yield self._why_not(product_id)
-                else:
-                    yield search(self._vectors, vector, query, product_id)
+                yield found.get(product_id) or self._why_not(product_id)
+
+    def _found(self, product_ids: list[str], query: Query) -> dict[str, Similar]:
+        """Return the answers for those that have an embedding in the generation that serves."""
+        while True:
+            generation = serving(self._generations.all())
+            vectors = self._generations.store(generation)
+            try:
+                rows = vectors.get(product_ids)
+                found = {i: search(vectors, row, query, i) for i, row in rows.items()}
+            except IndexMissing:
+                if self._serves(generation):
+                    raise
+                continue
+            if len(found) == len(set(product_ids)) or self._serves(generation):
+                return found
+
+    def _serves(self, generation: Generation) -> bool:
+        """Whether it still does. If not, it may have been dropped while it was asked."""
+        return serving(self._generations.all()).number == generation.number
 
     def _why_not(self, product_id: str) -> NotFound:
         state = self._catalog.get([product_id]).get(product_id)

@@ -191,7 +191,13 @@ class EmbeddedVectors:
             last = rows[-1].slot
 
     def search(
-        self, vector: Vector, limit: int, where: SearchFilter | None = None
+        self,
+        vector: Vector,
+        limit: int,
+        where: SearchFilter | None = None,
+        *,
+        ef: int | None = None,  # noqa: ARG002 - of graphs
+        exact: bool = False,  # noqa: ARG002 - it always is
     ) -> list[Neighbor]:
         if limit < 1:
             return []

@@ -47,10 +47,12 @@ class RedisGenerations:
         return rows
 
     def store(self, generation: Generation) -> VectorStore:
+        is_noted = bool(generation.since)
         return RedisHnsw(
             self._connection,
             index=self._name,
             generation=generation.number,
+            ef_runtime=generation.spec.ef_runtime if is_noted else None,
             dimension=self._dimension,
         )
 

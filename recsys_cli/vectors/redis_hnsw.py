@@ -30,7 +30,7 @@ from recsys_cli.generations import FIRST
 from recsys_cli.ports import Embedding, Vector
 from recsys_cli.vectors import redis_query
 from recsys_cli.vectors.redis_index import RedisIndex, is_missing, key_prefix
-from recsys_cli.vectors.redis_query import LARGEST_LIMIT
+from recsys_cli.vectors.redis_query import LARGEST_LIMIT, Effort
 
 FLOAT32 = np.dtype("<f4")
 
@@ -43,12 +43,22 @@ _remove = LuaScript(_ORDER, _HERE / "redis_hnsw_remove.lua")
 
 
 class RedisHnsw:
-    """See ports.VectorStore: one generation of the index, with vectors of ``dimension``."""
+    """See ports.VectorStore: one generation of the index, with vectors of ``dimension``.
+
+    ``ef_runtime``: candidates that a search keeps, None for what the index was made with.
+    """
 
     def __init__(
-        self, connection: RedisConnection, *, index: str, dimension: int, generation: int = FIRST
+        self,
+        connection: RedisConnection,
+        *,
+        index: str,
+        dimension: int,
+        generation: int = FIRST,
+        ef_runtime: int | None = None,
     ) -> None:
         self._connection = connection
+        self._ef = ef_runtime
         self._dimension = dimension
         self._index = RedisIndex(connection, index, generation)
         self._prefix = key_prefix(generation)
@@ -101,7 +111,13 @@ class RedisHnsw:
                 yield page
 
     def search(
-        self, vector: Vector, limit: int, where: SearchFilter | None = None
+        self,
+        vector: Vector,
+        limit: int,
+        where: SearchFilter | None = None,
+        *,
+        ef: int | None = None,
+        exact: bool = False,
     ) -> list[Neighbor]:
         if limit < 1:
             return []
@@ -109,13 +125,14 @@ class RedisHnsw:
         where = where or SearchFilter()
         query = self._bytes(vector, "the query")
         asked = limit + 1
-        found = self._nearest(query, asked, where)
+        effort = Effort(ef=self._ef if ef is None else ef, is_exact=exact)
+        found = self._nearest(query, asked, where, effort)
         while _cuts_a_tie(found, asked, limit):
             # Of all that share the last score the smallest ids are wanted, so look further.
             asked *= 4
-            found = self._nearest(query, asked, where)
-        exact = [n for n in found if where.category is None or n.category == where.category]
-        return exact[:limit]
+            found = self._nearest(query, asked, where, effort)
+        right = [n for n in found if where.category is None or n.category == where.category]
+        return right[:limit]
 
     def health(self) -> Health:
         health = self._connection.health("vectors")
@@ -126,15 +143,17 @@ class RedisHnsw:
     def close(self) -> None:
         self._connection.close()
 
-    def _nearest(self, query: bytes, limit: int, where: SearchFilter) -> list[Neighbor]:
+    def _nearest(
+        self, query: bytes, limit: int, where: SearchFilter, effort: Effort
+    ) -> list[Neighbor]:
         try:
             name = self._index.searched_name
-            reply = self._connection.call(*redis_query.knn(name, query, limit, where))
+            reply = self._connection.call(*redis_query.knn(name, query, limit, where, effort))
         except ErrorReply as error:
             if not is_missing(error):
                 raise
             if self._index.look_again():
-                return self._nearest(query, limit, where)
+                return self._nearest(query, limit, where, effort)
             raise IndexMissing(
                 f"there is no index {self._index.name!r}", hint="recsys index create"
             ) from error

@@ -21,7 +21,7 @@ from recsys_cli.connections.redis import (
     Reply,
     pairs,
 )
-from recsys_cli.domain import IndexInfo, IndexSpec
+from recsys_cli.domain import IndexInfo, IndexSpec, utc_now
 from recsys_cli.errors import BackendRefused, BackendUnavailable, IndexMismatch
 from recsys_cli.generations import FIRST, Generation, GenerationState
 
@@ -157,7 +157,7 @@ class RedisIndex:
     def _note(self, spec: IndexSpec) -> None:
         """Note how the index was made, for those who search it."""
         noted = self._noted() or Generation(number=self._number)
-        noted = msgspec.structs.replace(noted, spec=spec)
+        noted = msgspec.structs.replace(noted, spec=spec, since=noted.since or utc_now())
         self._connection.call("HSET", self._table, self._number, msgspec.json.encode(noted))
 
     def _serves(self) -> bool:

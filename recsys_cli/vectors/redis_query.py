@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from recsys_cli.connections.redis import Argument, Command, Reply, pairs
 from recsys_cli.domain import Neighbor, SearchFilter
 
 LARGEST_LIMIT = 1_000_000
 """RediSearch refuses a LIMIT above its MAXSEARCHRESULTS."""
+
+NO_CATEGORY = "\x1f"
+"""What no category is: the separator of tags."""
 
 _TIMEOUT_MS = 10_000
 _TAG_BYTES = 4096
@@ -23,12 +27,27 @@ _TIE_DIGITS = 6
 _RETURNED = ("distance", "category", "name", "price", "updated_at")
 
 
-def knn(index: str, vector: bytes, limit: int, where: SearchFilter) -> Command:
+class Effort(NamedTuple):
+    """``ef``: candidates to keep in the graph, None for the index's own; or every vector."""
+
+    ef: int | None = None
+    is_exact: bool = False
+
+
+def knn(index: str, vector: bytes, limit: int, where: SearchFilter, effort: Effort) -> Command:
     """Return the command for the ``limit`` products closest to ``vector``, filtered before."""
     conditions, values = _conditions(where)
-    parameters = {"limit": limit, "vector": vector, **values}
+    parameters: dict[str, Argument] = {"limit": limit, "vector": vector, **values}
+    how = ""
+    if effort.is_exact:
+        # The policy goes with a filter only, so there is one: it lets everything pass.
+        how = " HYBRID_POLICY ADHOC_BF"
+        if conditions == "*":
+            conditions, parameters["none"] = "(-@category:{$none})", NO_CATEGORY
+    elif effort.ef is not None:
+        how, parameters["ef"] = " EF_RUNTIME $ef", max(effort.ef, 1)
     return (
-        *("FT.SEARCH", index, f"{conditions}=>[KNN $limit @vector $vector AS distance]"),
+        *("FT.SEARCH", index, f"{conditions}=>[KNN $limit @vector $vector{how} AS distance]"),
         *("PARAMS", 2 * len(parameters), *(x for pair in parameters.items() for x in pair)),
         *("RETURN", len(_RETURNED), *_RETURNED),
         # Without a LIMIT ten come back; without a TIMEOUT, what was found in half a second.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from recsys_cli.connections.sqlite_schema import SCHEMA_VERSION
+from recsys_cli.embedding.tfidf import TfidfFactory
 from tests.cli.reference import commands
 from tests.commands import Recsys, recsys_process
 
@@ -20,12 +21,16 @@ FEED = "id,name\n" + "".join(f"p{n},Lamp {n}\n" for n in range(99))
 ARGUMENTS: dict[str, list[str]] = {
     "import": ["feed.csv"],
     "consume": ["--drain"],
+    "reembed": [],
     "similar": ["p1"],
     "explain": ["p1", "p1"],
     "evaluate": ["--by", "category"],
     "model fit": ["--from-catalog", "-o", "a.model"],
     "model export": ["-o", "a.model"],
     "model info": [],
+    "model list": [],
+    "model use": ["abc"],
+    "model import": ["a.model"],
     "lag": [],
     "pending": [],
     "health": [],
@@ -41,6 +46,9 @@ ARGUMENTS: dict[str, list[str]] = {
     "product show": ["p1"],
     "index create": [],
     "index info": [],
+    "index generations": [],
+    "index rollback": [],
+    "index prune": ["--yes"],
     "index drop": ["--yes"],
 }
 WITHOUT_THE_FILE = {"config show", "demo", "model merge"}
@@ -64,6 +72,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RECSYS_HOME", "home")
     (tmp_path / "feed.csv").write_text(FEED)
+    (tmp_path / "a.model").write_bytes(TfidfFactory().fit([]).to_bytes())
     (tmp_path / "home").mkdir()
     return tmp_path / "home"
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import pytest
 from typer.core import TyperCommand
 
+from recsys_cli.embedding.tfidf import TfidfFactory
 from recsys_cli.errors import BackendRefused
 from recsys_cli.settings import load
 from recsys_cli.wiring import Backends
@@ -33,11 +34,13 @@ NEEDED = {
     "model fit": ["--from-catalog", "-o", "lamp.model"],
     "model export": ["-o", "lamp.model"],
     "index drop": ["--yes"],
+    "index prune": ["--yes"],
     "group drop": ["--yes"],
     "dlq purge": ["--yes", "--all"],
     "dlq replay": ["--all"],
 }
 ARGUMENTS = {"files": "feed.csv", "letter_id": "1-1", "ids": None, "file": None, "feeds": None}
+ARGUMENTS["model_file"] = "a.model"
 
 
 @dataclass
@@ -130,6 +133,7 @@ def test_no_command_shows_it(
     monkeypatch.chdir(tmp_path)
     caplog.set_level(logging.DEBUG)
     Path("feed.csv").write_text("id,name,category\nlamp,Desk lamp,A\nlamp-2,Desk lamp small,A\n")
+    Path("a.model").write_bytes(TfidfFactory().fit([]).to_bytes())
     with STATES[state](redis_server) as (port, user):
         chosen = places(port, user)[place]
         for name, value in chosen.environ.items():

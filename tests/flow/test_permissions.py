@@ -62,7 +62,9 @@ def work(opened: Backends) -> None:
     update_product(events, catalog, "lamp", {"price": None})
     remove_product(events, catalog, "rug")
     consume(opened)
-    answer, _ = SimilarProducts(events, catalog, vectors).of(["lamp", "rug"], Query())
+    answer, _ = SimilarProducts(events, catalog, opened.get_generations()).of(
+        ["lamp", "rug"], Query()
+    )
     assert isinstance(answer, Similar)
     assert [neighbor.product_id for neighbor in answer.neighbors] == ["lamp-2"]
     info = vectors.info()

@@ -1,0 +1,116 @@
+"""May a new generation serve? It must be whole, findable, and not absurdly unlike the old one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import islice
+
+from recsys_cli.pipeline.embed import Target
+from recsys_cli.pipeline.fill import Filled, missing
+from recsys_cli.pipeline.recall import Sample, exact_truth, measure_recall
+from recsys_cli.ports import Catalog, Vector, VectorStore
+
+_NAMED = 5
+_LOOKS = 3
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a generation must reach to serve; shares of 1.
+
+    ``max_zero_vectors``: products of which no embedding can be made; ``min_overlap``: neighbors in
+    common with the generation that serves; ``sample``: what recall and overlap are measured on.
+    """
+
+    min_recall: float = 0.95
+    min_overlap: float = 0.3
+    max_zero_vectors: float = 0.05
+    sample: Sample = field(default_factory=lambda: Sample(products=200))
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """``missing``: some of the products that have words, and no embedding, and why that is odd.
+
+    ``unindexed``: embeddings that the index does not have. ``overlap`` is None where the serving
+    generation has no neighbors to compare with.
+    """
+
+    products: int
+    missing: list[str]
+    unindexed: int
+    zero_vectors: float
+    recall: float
+    overlap: float | None
+
+    def refusals(self, limits: Limits) -> list[str]:
+        """Return a sentence for everything that keeps it from serving."""
+        said = []
+        if self.products == 0:
+            said.append("it is empty")
+        if self.missing:
+            said.append(f"products are missing: {', '.join(self.missing)} ...")
+        if self.unindexed > 0:
+            said.append(f"the index lacks {self.unindexed:,} of the embeddings")
+        if self.zero_vectors > limits.max_zero_vectors:
+            said.append(
+                f"zero vectors: {self.zero_vectors:.1%} of the products have no words that the "
+                f"model knows, more than {limits.max_zero_vectors:.1%}"
+            )
+        if self.recall < limits.min_recall:
+            said.append(f"recall is {self.recall:.4f}, below {limits.min_recall:g}")
+        if self.overlap is not None and self.overlap < limits.min_overlap:
+            said.append(
+                f"only {self.overlap:.2f} of the neighbors are those of the serving generation, "
+                f"below {limits.min_overlap:g}"
+            )
+        return said
+
+
+def readiness(
+    target: Target, serving: VectorStore, catalog: Catalog, filled: Filled, limits: Limits
+) -> Readiness:
+    """Look at a generation that was just filled, while events go on coming in."""
+    truth = exact_truth(target.vectors, target.model.dimension, limits.sample)
+    return Readiness(
+        products=filled.products,
+        missing=_settled(lambda: list(islice(missing(target, catalog), _NAMED))),
+        unindexed=_unindexed(target.vectors),
+        zero_vectors=filled.wordless / max(1, filled.products),
+        recall=measure_recall(target.vectors, truth).mean,
+        overlap=_overlap(truth.ids, serving, target.vectors, limits.sample.k),
+    )
+
+
+def _settled(look: Callable[[], list[str]]) -> list[str]:
+    """Look again as long as something is found: an event on its way explains it, at first."""
+    found = look()
+    for _ in range(_LOOKS - 1):
+        found = found and look()
+    return found
+
+
+def _unindexed(vectors: VectorStore) -> int:
+    info = vectors.info()
+    return 0 if info is None else max(info.failures, info.documents - info.indexed)
+
+
+def _overlap(product_ids: list[str], old: VectorStore, new: VectorStore, k: int) -> float | None:
+    """Return the mean share of neighbors that both have, for products that both have."""
+    if old.info() is None:
+        return None
+    shares = []
+    before = old.get(product_ids)
+    after = new.get(list(before))
+    for product_id, row in after.items():
+        wanted = _neighbors(old, before[product_id], product_id, k)
+        if wanted:
+            found = _neighbors(new, row, product_id, k)
+            shares.append(len(wanted & found) / len(wanted))
+    return sum(shares) / len(shares) if shares else None
+
+
+def _neighbors(vectors: VectorStore, row: Vector, product_id: str, k: int) -> set[str]:
+    found = vectors.search(row, k + 1)
+    return set([n.product_id for n in found if n.product_id != product_id][:k])
