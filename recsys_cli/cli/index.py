@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from recsys_cli.cli import options, render
 from recsys_cli.cli.reembed import Filling, reembedding
 from recsys_cli.cli.signals import exiting_on_signals
 from recsys_cli.errors import IndexMissing
+
+if TYPE_CHECKING:
+    from recsys_cli.pipeline.index_check import IndexCheck
 
 app = typer.Typer(
     name="index", help="The index of embeddings, and its generations.", no_args_is_help=True
@@ -83,6 +86,77 @@ def info(json: options.Json = False, redis: options.RedisUrl = None) -> None:
             ("model version", ", ".join(found.model_versions) or "none yet"),
         ],
     )
+
+
+@app.command()
+def check(
+    sample: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Products to look for, drawn evenly.")
+    ] = 500,
+    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="Neighbors that count.")] = 10,
+    min_recall: Annotated[
+        float, typer.Option(min=0, max=1, help="Exit with 3 where less is found.")
+    ] = 0.95,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Search with the smallest ef that finds enough.")
+    ] = False,
+    json: options.Json = False,
+    redis: options.RedisUrl = None,
+) -> None:
+    """Compare what the index finds with exact search, and name the ef_runtime that finds enough.
+
+    --tune holds for recsys, at once. Other programs that search the index itself keep the value it
+    was made with, until the next recsys reembed.
+    """
+    from recsys_cli.pipeline.index_check import check_index
+    from recsys_cli.pipeline.recall import Sample
+
+    with options.backends(redis) as opened, exiting_on_signals(), render.progress("check") as bar:
+        found = check_index(
+            opened.get_generations(),
+            Sample(products=sample, k=k),
+            min_recall,
+            tune=tune,
+            progress=bar.say,
+        )
+    if json:
+        render.json_line(found)
+    else:
+        _show_check(found)
+    _judge(found, tune=tune)
+    raise typer.Exit(0 if found.is_enough else 3)
+
+
+def _show_check(found: IndexCheck) -> None:
+    pairs: list[tuple[str, object]] = [
+        ("generation", found.generation),
+        ("queries", render.number(found.queries)),
+        (f"recall@{found.k}", f"{found.recall:.4f}"),
+        ("ef_runtime", "none: it is exact" if found.is_exact else found.ef_runtime or "unknown"),
+        ("ef_runtime that suffices", "any" if found.is_exact else found.ef_that_suffices or "none"),
+    ]
+    render.facts("index check", pairs)
+    if found.worst:
+        columns = [render.Column("recall", whole=True), render.Column("queries", "right")]
+        rows = [render.Row([name, count]) for name, count in found.histogram if count]
+        render.table(columns, rows, title="how much was found")
+        columns = [render.Column("found least", whole=True), render.Column("recall", "right")]
+        rows = [render.Row([name, f"{value:.2f}"]) for name, value in found.worst]
+        render.table(columns, rows)
+
+
+def _judge(found: IndexCheck, *, tune: bool) -> None:
+    goal = f"{found.min_recall:g}"
+    if found.ef_that_suffices is not None and tune:
+        render.success(f"searches keep {found.ef_that_suffices} candidates from now on")
+    if found.is_enough:
+        return
+    remedy = (
+        f"ef_runtime {found.ef_that_suffices} would find enough: recsys index check --tune"
+        if found.ef_that_suffices is not None
+        else "no ef_runtime finds enough in this graph: recsys reembed --m 32 --ef-construction 400"
+    )
+    render.warning(f"recall@{found.k} is {found.recall:.4f}, below {goal}; {remedy}")
 
 
 @app.command()

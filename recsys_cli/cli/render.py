@@ -158,6 +158,11 @@ class ProgressBar:
                 description=_printable(description),
             )
 
+    def say(self, text: str) -> None:
+        """Say what is being done, where it cannot be counted."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, counts=_printable(text))
+
 
 def number(value: float | None) -> str:
     """Return a count with thousands separated; unknown is called so."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 
+import numpy as np
+
+from recsys_cli.errors import InvalidData
 from recsys_cli.pipeline.embed import Target
+from recsys_cli.pipeline.exact import Scored, nearest, stored_pages
 from recsys_cli.pipeline.fill import Filled, missing
-from recsys_cli.pipeline.recall import Sample, exact_truth, measure_recall
+from recsys_cli.pipeline.recall import Sample, Truth, exact_truth, measure_recall
 from recsys_cli.ports import Catalog, Vector, VectorStore
 
 _NAMED = 5
@@ -79,7 +84,7 @@ def readiness(
         unindexed=_unindexed(target.vectors),
         zero_vectors=filled.wordless / max(1, filled.products),
         recall=measure_recall(target.vectors, truth).mean,
-        overlap=_overlap(truth.ids, serving, target.vectors, limits.sample.k),
+        overlap=_overlap(truth, serving, target.model.dimension),
     )
 
 
@@ -96,21 +101,33 @@ def _unindexed(vectors: VectorStore) -> int:
     return 0 if info is None else max(info.failures, info.documents - info.indexed)
 
 
-def _overlap(product_ids: list[str], old: VectorStore, new: VectorStore, k: int) -> float | None:
-    """Return the mean share of neighbors that both have, for products that both have."""
+def _overlap(truth: Truth, old: VectorStore, dimension: int) -> float | None:
+    """Return the mean share of the true neighbors that both have, for products that both have."""
     if old.info() is None:
         return None
-    shares = []
-    before = old.get(product_ids)
-    after = new.get(list(before))
-    for product_id, row in after.items():
-        wanted = _neighbors(old, before[product_id], product_id, k)
-        if wanted:
-            found = _neighbors(new, row, product_id, k)
-            shares.append(len(wanted & found) / len(wanted))
+    rows = _sound(old, truth.ids)
+    if not rows:
+        return None
+    before = nearest(
+        (list(rows), np.stack(list(rows.values()))), stored_pages(old, dimension), truth.k
+    )
+    after = dict(zip(truth.ids, truth.neighbors, strict=True))
+    shares = [
+        len(_ids(neighbors) & _ids(after[product_id])) / len(neighbors)
+        for product_id, neighbors in zip(rows, before, strict=True)
+        if neighbors
+    ]
     return sum(shares) / len(shares) if shares else None
 
 
-def _neighbors(vectors: VectorStore, row: Vector, product_id: str, k: int) -> set[str]:
-    found = vectors.search(row, k + 1)
-    return set([n.product_id for n in found if n.product_id != product_id][:k])
+def _sound(vectors: VectorStore, product_ids: list[str]) -> dict[str, Vector]:
+    """Return the vectors that are not damaged: re-embedding is what mends the others."""
+    found: dict[str, Vector] = {}
+    for product_id in product_ids:
+        with contextlib.suppress(InvalidData):
+            found |= vectors.get([product_id])
+    return found
+
+
+def _ids(neighbors: list[Scored]) -> set[str]:
+    return {scored.product_id for scored in neighbors}

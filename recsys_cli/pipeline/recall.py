@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys_cli.pipeline.exact import Page, nearest, stored_pages
+from recsys_cli.pipeline.exact import Page, Scored, nearest, stored_pages
 from recsys_cli.ports import Matrix, Vector, VectorStore
 
 TOLERANCE = 1e-5
@@ -26,13 +26,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Truth:
-    """The sample, and for each of it the score from which on a neighbor is among the closest k."""
+    """The sample, and for each of it the closest k, the closest first."""
 
     ids: list[str]
     rows: Matrix
     k: int
-    found: list[int]
-    floors: list[float]
+    neighbors: list[list[Scored]]
 
 
 @dataclass(frozen=True)
@@ -63,26 +62,18 @@ def exact_truth(vectors: VectorStore, dimension: int, sample: Sample) -> Truth:
     """Draw the sample and search it exactly. Two passes over the store, a page in memory."""
     ids, rows = _drawn(vectors, dimension, sample)
     found = nearest((ids, rows), stored_pages(vectors, dimension), sample.k)
-    return Truth(
-        ids=list(ids),
-        rows=rows,
-        k=sample.k,
-        found=[len(scored) for scored in found],
-        floors=[scored[-1].score if scored else 0.0 for scored in found],
-    )
+    return Truth(list(ids), rows, sample.k, found)
 
 
 def measure_recall(vectors: VectorStore, truth: Truth, ef: int | None = None) -> Recall:
     """Ask the index for the sample; ``ef``: candidates that it keeps, None for as it is set."""
     by_id = {}
-    for product_id, row, count, floor in zip(
-        truth.ids, truth.rows, truth.found, truth.floors, strict=True
-    ):
-        if count:
-            neighbors = vectors.search(row, truth.k + 1, ef=ef)
-            others = [n for n in neighbors if n.product_id != product_id][: truth.k]
-            right = sum(n.similarity_score >= floor - TOLERANCE for n in others)
-            by_id[product_id] = min(1.0, right / count)
+    for product_id, row, closest in zip(truth.ids, truth.rows, truth.neighbors, strict=True):
+        if closest:
+            found = vectors.search(row, truth.k + 1, ef=ef)
+            others = [n for n in found if n.product_id != product_id][: truth.k]
+            right = sum(n.similarity_score >= closest[-1].score - TOLERANCE for n in others)
+            by_id[product_id] = min(1.0, right / len(closest))
     return Recall(by_id)
 
 

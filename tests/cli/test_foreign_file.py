@@ -46,6 +46,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "product show": ["p1"],
     "index create": [],
     "index info": [],
+    "index check": [],
     "index generations": [],
     "index rollback": [],
     "index prune": ["--yes"],

@@ -9,22 +9,17 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from recsys_cli.domain import EventType, Product, ProductEvent
 from recsys_cli.generations import GenerationState, serving
-from recsys_cli.pipeline.publish import publish_events
-from recsys_cli.pipeline.similar import Query, Similar, SimilarProducts
-from recsys_cli.ports import EmbeddingModel
 from recsys_cli.settings import load
 from recsys_cli.wiring import Backends
 from tests.commands import Recsys, recsys_process
 from tests.servers import wait_until
+from tests.visitors import WORDS, Asking, Busy, Shopping
 
 SHOP = Path(__file__).parents[2] / "sample_data" / "products.csv"
 UPDATE = SHOP.with_name("update.csv")
-WORDS = "lamp tent mug boot desk kettle chair bottle shelf radio glove scarf".split()
 
 
 @pytest.fixture
@@ -257,7 +252,7 @@ def test_queries_while_it_runs(recsys: Recsys, tmp_path: Path) -> None:
     recsys.stock(many(tmp_path, 1500), batch_size=1500)
     consumer = recsys_process("consume", "--block-ms", 50, "--batch-size", 20)
     over = threading.Event()
-    asking, shopping = [Asking(over), Asking(over)], Shopping(over)
+    asking, shopping = [Asking(over, 1500), Asking(over, 1500)], Shopping(over)
     busy: list[Busy] = [*asking, shopping]
     try:
         for thread in busy:
@@ -288,84 +283,6 @@ def test_queries_while_it_runs(recsys: Recsys, tmp_path: Path) -> None:
         expected = {i for n, i in enumerate(ids) if n % 3}
         assert vectors.get(ids).keys() == expected
         assert len(vectors.info().model_versions) == 1  # type: ignore[union-attr]
-
-
-class Busy(threading.Thread):
-    """Does something again and again until it is over, and keeps the error that ended it."""
-
-    def __init__(self, over: threading.Event) -> None:
-        super().__init__(daemon=True)
-        self._over = over
-        self.done = 0
-        self.error: BaseException | None = None
-
-    def run(self) -> None:
-        try:
-            with Backends(load()) as backends:
-                while not self._over.is_set():
-                    self.once(backends)
-                    self.done += 1
-        except BaseException as error:  # noqa: BLE001 - told by the test
-            self.error = error
-
-    def once(self, backends: Backends) -> None:
-        raise NotImplementedError
-
-
-class Asking(Busy):
-    """Asks for neighbors; all scores of an answer must be those of one model."""
-
-    def __init__(self, over: threading.Event) -> None:
-        super().__init__(over)
-        self._models: dict[str, EmbeddingModel] = {}
-
-    def once(self, backends: Backends) -> None:
-        catalog, every = backends.get_catalog(), backends.get_generations()
-        queried = f"m-{self.done * 7 % 1500}"
-        products = SimilarProducts(backends.get_event_processor(), catalog, every)
-        (found,) = products.of([queried], Query(limit=5))
-        assert isinstance(found, Similar), found
-        assert len(found.neighbors) == 5
-        if self.done % 20 == 0:
-            self._learn(backends)
-        # The others change while we look.
-        scores = {
-            n.product_id: n.similarity_score
-            for n in found.neighbors
-            if n.product_id.startswith("m-")
-        }
-        states = catalog.get([queried, *scores])
-        texts = [p for i in (queried, *scores) if (p := states[i].product(i))]
-        assert self._is_of_one(texts, scores) or self._learn(backends)
-        assert self._is_of_one(texts, scores), (queried, scores, self._models.keys())
-
-    def _is_of_one(self, products: list[Product], scores: dict[str, float]) -> bool:
-        for model in self._models.values():
-            queried, *rows = model.embed(products)
-            if np.allclose([queried @ row for row in rows], list(scores.values()), atol=1e-5):
-                return True
-        return False
-
-    def _learn(self, backends: Backends) -> bool:
-        catalog, factory = backends.get_catalog(), backends.get_model_factory()
-        for stored in catalog.models():
-            artifact = catalog.model(stored.version)
-            if artifact is not None and stored.version not in self._models:
-                self._models[stored.version] = factory.load(artifact)
-        return True
-
-
-class Shopping(Busy):
-    """Creates a product, changes it, and deletes every third."""
-
-    def once(self, backends: Backends) -> None:
-        product_id, name = f"live-{self.done}", f"{WORDS[self.done % 12]} live {self.done}"
-        kinds = [(EventType.CREATE, {"name": name}), (EventType.UPDATE, {"name": f"{name} new"})]
-        if self.done % 3 == 0:
-            kinds.append((EventType.DELETE, {}))
-        events = [ProductEvent(type=k, product_id=product_id, fields=dict(f)) for k, f in kinds]
-        publish_events(backends.get_event_processor(), backends.get_catalog(), events)
-        self._over.wait(0.01)
 
 
 def test_what_serves_is_what_is_listed(opened: Backends, shop: Recsys) -> None:
