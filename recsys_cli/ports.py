@@ -416,6 +416,13 @@ class EmbeddingModel(Protocol):
         """Return what sums up to the cosine of the two. Raises UsageError where none can tell."""
         ...
 
+    def unknown_words(self, products: Sequence[Product]) -> tuple[float, int]:
+        """Return how many words it was not fitted on, an estimate, and how many words there are.
+
+        A word counts once for each product that has it. A pretrained model knows them all.
+        """
+        ...
+
     def text_digest(self, product: Product) -> str:
         """Return a short digest of what ``embed`` looks at: equal digests, equal embeddings."""
         ...

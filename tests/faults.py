@@ -49,6 +49,7 @@ class _FaultyModel:
         self.info = inner.info
         self.explain = inner.explain
         self.text_digest = inner.text_digest
+        self.unknown_words = inner.unknown_words
         self.to_bytes = inner.to_bytes
 
     def embed(self, products: Sequence[Product]) -> Matrix:

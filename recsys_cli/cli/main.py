@@ -12,6 +12,7 @@ from recsys_cli.cli import (
     consume,
     demo,
     dlq,
+    drift,
     evaluate,
     explain,
     group,
@@ -66,6 +67,7 @@ def recsys(
 for command in (
     import_feed.import_,
     consume.consume,
+    drift.drift,
     reembed.reembed,
     similar.similar,
     explain.explain,

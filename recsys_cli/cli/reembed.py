@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recsys_cli.cli import options, render
+from recsys_cli.cli.drift import Thresholds, run_drift
 from recsys_cli.cli.signals import exiting_on_signals
 from recsys_cli.errors import UsageError
 
@@ -28,6 +29,10 @@ RateLimit = Annotated[
 
 
 def reembed(
+    if_stale: Annotated[
+        bool, typer.Option("--if-stale", help="Only if recsys drift would exit with 3.")
+    ] = False,
+    threshold: Thresholds = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -71,6 +76,7 @@ def reembed(
     one takes its place in one step. Killed at any point, the old one serves on and the next run
     goes on with the new one. What is not given of the index stays as it is.
     """
+    from recsys_cli.pipeline.drift import parse_thresholds
     from recsys_cli.pipeline.fill import Pace
     from recsys_cli.pipeline.readiness import Limits
     from recsys_cli.pipeline.reembed import ReembedOptions
@@ -85,7 +91,11 @@ def reembed(
         ),
         keep=keep,
     )
+    limits = parse_thresholds(threshold or [])
     with options.backends(redis) as opened:
+        if if_stale and not (found := run_drift(opened)).crossed(limits):
+            render.success(f"model {found.model_version} is not stale: nothing to do")
+            return
         done = run_reembed(opened, how)
     show_reembedded(done, json=json)
     raise typer.Exit(3 if done.refusals else 0)

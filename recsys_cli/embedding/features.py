@@ -43,14 +43,15 @@ def features(words: Sequence[str], *, keep_marks: bool = False) -> tuple[Integer
         pieces = sum(characters[starts + k] * _POWERS[k] for k in range(length))
         hashes.append(_mixed(np.asarray(pieces, np.uint64), salt=length))
         owners.append(word_at[starts])
-    hashes.append(_whole(words))
+    hashes.append(whole_words(words))
     owners.append(np.arange(len(words)))
     owner = np.concatenate(owners)
     order = np.argsort(owner, kind="stable")
     return np.bincount(owner, minlength=len(words)), np.concatenate(hashes)[order]
 
 
-def _whole(words: Sequence[str]) -> Hashes:
+def whole_words(words: Sequence[str]) -> Hashes:
+    """Return the hash of each word as a feature of its own."""
     lengths = np.fromiter(map(len, words), np.int64, len(words))
     starts = np.cumsum(lengths) - lengths
     place = np.arange(lengths.sum()) - np.repeat(starts, lengths)

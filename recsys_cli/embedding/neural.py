@@ -156,6 +156,10 @@ class NeuralModel:
             hint="EMBEDDING_MODEL=tfidf can",
         )
 
+    def unknown_words(self, products: Sequence[Product]) -> tuple[float, int]:
+        """Return that no word is unknown."""
+        return 0.0, sum(len(set(" ".join(texts_of(product)).split())) for product in products)
+
     def text_digest(self, product: Product) -> str:
         return digest(texts_of(product))
 

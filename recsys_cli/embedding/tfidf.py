@@ -23,7 +23,7 @@ from recsys_cli.domain import Explanation, ModelInfo, Product
 from recsys_cli.embedding import artifact, frequencies
 from recsys_cli.embedding.artifact import Artifact
 from recsys_cli.embedding.explain import Side, UsedWord, fields_by_word, shared
-from recsys_cli.embedding.features import features
+from recsys_cli.embedding.features import features, whole_words
 from recsys_cli.embedding.frequencies import BUCKETS, Frequencies
 from recsys_cli.embedding.text import WEIGHTS, Texts, digest, fields_of, texts_of
 from recsys_cli.embedding.tokens import words
@@ -41,6 +41,9 @@ _CHARACTERS_AT_ONCE = 200_000
 _CACHE_BYTES = 32_000_000
 _OVERHEAD_BYTES = 200
 """Of a word in the cache, beside its entries: the string, the bytes object, the dict's slots."""
+
+_FEWEST_FREE = 0.02
+"""Of the buckets; with fewer, unknown words cannot be told."""
 
 _ENTRY = np.dtype([("coordinate", "<u4"), ("value", "<f4")])
 _WEIGHTS = np.array(WEIGHTS)[:, np.newaxis]
@@ -101,6 +104,20 @@ class TfidfModel:
         return Explanation(
             score=score, words=words_, pieces=pieces, collisions=score - named - pieces
         )
+
+    def unknown_words(self, products: Sequence[Product]) -> tuple[float, int]:
+        """Return an estimate of how many words it was not fitted on, and how many there are.
+
+        A new word is told by its empty bucket. Some fall into one that other features have filled:
+        as many as the share of filled buckets, by which what is seen is made up for.
+        """
+        found = [word for p in products for word in set().union(*map(words, texts_of(p)))]
+        if not found:
+            return 0.0, 0
+        counts = self._counted.counts
+        empty = int((counts[frequencies.bucket(whole_words(found))] == 0).sum())
+        free = max(float((counts == 0).mean()), _FEWEST_FREE)
+        return min(empty / free, float(len(found))), len(found)
 
     def _side(self, product: Product) -> Side:
         """Return the product's features, each with its share in the product's unit vector."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from recsys_cli.pipeline.exact import Page, Scored, nearest, stored_pages
-from recsys_cli.ports import Matrix, Vector, VectorStore
+from recsys_cli.ports import Matrix, VectorStore
+
+T = TypeVar("T")
 
 TOLERANCE = 1e-5
 """Of a score; with the k-th exact score any product is as good as the one that was found."""
@@ -78,17 +82,20 @@ def measure_recall(vectors: VectorStore, truth: Truth, ef: int | None = None) ->
 
 
 def _drawn(vectors: VectorStore, dimension: int, sample: Sample) -> Page:
-    """Draw evenly from a store of unknown size (Vitter 1985, algorithm R)."""
-    chance = random.Random(sample.seed)  # noqa: S311 - a sample, not a secret
-    drawn: list[tuple[str, Vector]] = []
-    seen = 0
-    for ids, rows in stored_pages(vectors, dimension):
-        for product_id, row in zip(ids, rows, strict=True):
-            seen += 1
-            if len(drawn) < sample.products:
-                drawn.append((product_id, row))
-            elif (at := chance.randrange(seen)) < sample.products:
-                drawn[at] = (product_id, row)
+    pages = stored_pages(vectors, dimension)
+    drawn = draw((pair for page in pages for pair in zip(*page, strict=True)), sample)
     drawn.sort(key=lambda pair: pair[0])
     rows = np.stack([row for _, row in drawn]) if drawn else np.zeros((0, dimension), np.float32)
     return [product_id for product_id, _ in drawn], rows
+
+
+def draw(stream: Iterable[T], sample: Sample) -> list[T]:
+    """Draw evenly from a stream of unknown length (Vitter 1985, algorithm R)."""
+    chance = random.Random(sample.seed)  # noqa: S311 - a sample, not a secret
+    drawn: list[T] = []
+    for seen, thing in enumerate(stream, start=1):
+        if len(drawn) < sample.products:
+            drawn.append(thing)
+        elif (at := chance.randrange(seen)) < sample.products:
+            drawn[at] = thing
+    return drawn
