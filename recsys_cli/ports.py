@@ -324,6 +324,10 @@ class VectorStore(Connected, Protocol):
         """Return the vectors of those products that have one."""
         ...
 
+    def unindexed(self, product_ids: Sequence[str]) -> list[str]:
+        """Return those of the stored embeddings that no search can find. Needs an index."""
+        ...
+
     def entries(self) -> Iterator[list[Embedding]]:
         """Yield all embeddings, some hundreds at a time, in any order, each once.
 

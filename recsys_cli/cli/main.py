@@ -12,6 +12,7 @@ from recsys_cli.cli import (
     consume,
     demo,
     dlq,
+    doctor,
     drift,
     evaluate,
     explain,
@@ -75,6 +76,7 @@ for command in (
     status.lag,
     status.pending,
     status.health,
+    doctor.doctor,
     demo.demo,
 ):
     app.command(name=command.__name__.rstrip("_"))(command)

@@ -21,13 +21,13 @@ from recsys_cli.domain import (
     IndexSpec,
     Neighbor,
     Position,
-    ProductMetadata,
     SearchFilter,
     StoredEmbedding,
 )
 from recsys_cli.errors import IndexMismatch, IndexMissing, InvalidData
 from recsys_cli.ports import Embedding, Vector
 from recsys_cli.vectors.embedded_blocks import FLOAT32, VectorBlocks, best
+from recsys_cli.vectors.embedded_rows import Row, entry, row_of
 
 UNIT_TOLERANCE = 0.001
 
@@ -40,30 +40,6 @@ class _Index(NamedTuple):
     id: int
     dimension: int
     is_created: int
-
-
-class _Row(NamedTuple):
-    """A product's row of the table ``embeddings``."""
-
-    slot: int
-    product_id: str
-    name: str
-    category: str
-    price: float | None
-    updated_at: str
-    major: int
-    minor: int
-    model_version: str
-    text_digest: str
-
-    @property
-    def position(self) -> Position:
-        return Position(self.major, self.minor)
-
-    def updated(self, embedding: Embedding) -> _Row:
-        """Return the row with new metadata; what the vector was computed from stays."""
-        new = _row(self.slot, embedding)
-        return new._replace(model_version=self.model_version, text_digest=self.text_digest)
 
 
 class EmbeddedVectors:
@@ -137,14 +113,14 @@ class EmbeddedVectors:
             rows = self._rows(connection, [embedding.product_id for embedding in embeddings])
             new = {e.product_id for e in embeddings if e.vector is not None} - rows.keys()
             free = iter(blocks.take_slots(len(new)))
-            changed: dict[str, _Row] = {}
+            changed: dict[str, Row] = {}
             written: dict[int, Vector] = {}
             for embedding, vector in zip(embeddings, vectors, strict=True):
                 row = rows.get(embedding.product_id)
                 if row is not None and embedding.source.position < row.position:
                     continue
                 if vector is not None:
-                    row = _row(next(free) if row is None else row.slot, embedding)
+                    row = row_of(next(free) if row is None else row.slot, embedding)
                     written[row.slot] = vector
                 elif row is not None:
                     row = row.updated(embedding)
@@ -174,6 +150,9 @@ class EmbeddedVectors:
             found = dict(blocks.read(ids))
         return {ids[slot]: _intact(ids[slot], vector) for slot, vector in found.items()}
 
+    def unindexed(self, product_ids: Sequence[str]) -> list[str]:  # noqa: ARG002 - it reads them all
+        return []
+
     def entries(self) -> Iterator[list[Embedding]]:
         last = -1
         while True:
@@ -182,12 +161,12 @@ class EmbeddedVectors:
                 if index is None:
                     return
                 names = {"index": index.id, "last": last, "limit": _PAGE}
-                rows = [_Row(*row) for row in connection.execute(_SQL["page"], names)]
+                rows = [Row(*row) for row in connection.execute(_SQL["page"], names)]
                 blocks = VectorBlocks(connection, index.id, index.dimension)
                 vectors = dict(blocks.read(row.slot for row in rows))
             if not rows:
                 return
-            yield [_entry(row, vectors[row.slot]) for row in rows]
+            yield [entry(row, vectors[row.slot]) for row in rows]
             last = rows[-1].slot
 
     def search(
@@ -241,37 +220,9 @@ class EmbeddedVectors:
             hint="recsys index drop --embeddings",
         )
 
-    def _rows(self, connection: Connection, product_ids: Sequence[str]) -> dict[str, _Row]:
+    def _rows(self, connection: Connection, product_ids: Sequence[str]) -> dict[str, Row]:
         found = connection.execute(_SQL["rows"], (self._name, json.dumps(product_ids)))
-        return {row.product_id: row for row in map(_Row._make, found)}
-
-
-def _row(slot: int, embedding: Embedding) -> _Row:
-    metadata, source = embedding.metadata, embedding.source
-    return _Row(
-        slot=slot,
-        product_id=embedding.product_id,
-        name=metadata.name,
-        category=metadata.category,
-        price=metadata.price,
-        updated_at=embedding.updated_at,
-        major=source.position.major,
-        minor=source.position.minor,
-        model_version=source.model_version,
-        text_digest=source.text_digest,
-    )
-
-
-def _entry(row: _Row, vector: Vector) -> Embedding:
-    return Embedding(
-        row.product_id,
-        vector,
-        ProductMetadata(name=row.name, category=row.category, price=row.price),
-        StoredEmbedding(
-            position=row.position, model_version=row.model_version, text_digest=row.text_digest
-        ),
-        row.updated_at,
-    )
+        return {row.product_id: row for row in map(Row._make, found)}
 
 
 def _checked(embedding: Embedding, dimension: int) -> Vector | None:

@@ -100,6 +100,15 @@ class RedisHnsw:
             if values[0] is not None
         }
 
+    def unindexed(self, product_ids: Sequence[str]) -> list[str]:
+        keys = [self._key(product_id) for product_id in product_ids]
+        if not keys:
+            return []
+        command = redis_query.among(self._index.searched_name, keys)
+        _, *found = self._connection.call(*command)
+        indexed = set(map(redis_query.text, found))
+        return [i for i, key in zip(product_ids, keys, strict=True) if key not in indexed]
+
     def entries(self) -> Iterator[list[Embedding]]:
         seen: set[int] = set()  # SCAN may return a key twice
         for keys in self._connection.scan(self._prefix):
@@ -173,7 +182,6 @@ class RedisHnsw:
 
     def _entry(self, key: bytes, fields: Mapping[bytes, bytes]) -> Embedding:
         texts = {name: redis_query.text(value) for name, value in fields.items()}
-        price = texts.get(b"price")
         raw = fields[b"vector"]
         return Embedding(
             redis_query.text(key).removeprefix(self._prefix),
@@ -181,7 +189,7 @@ class RedisHnsw:
             ProductMetadata(
                 name=texts.get(b"name", ""),
                 category=texts.get(b"category", ""),
-                price=float(price) if price else None,
+                price=redis_query.price(texts),
             ),
             _source(*(fields.get(name) for name in _SOURCE)),
             texts.get(b"updated_at", ""),

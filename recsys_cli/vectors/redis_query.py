@@ -8,7 +8,7 @@ Filter values travel as parameters, so no character in them has a meaning, save 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from recsys_cli.connections.redis import Argument, Command, Reply, pairs
@@ -55,6 +55,16 @@ def knn(index: str, vector: bytes, limit: int, where: SearchFilter, effort: Effo
     )
 
 
+def among(index: str, keys: Sequence[str]) -> Command:
+    """Return the command for those of the keys that the index has."""
+    return (
+        *("FT.SEARCH", index, "*", "NOCONTENT"),
+        *("INKEYS", len(keys)),
+        *keys,
+        *("LIMIT", 0, len(keys), "TIMEOUT", _TIMEOUT_MS, "DIALECT", 2),
+    )
+
+
 def neighbors(reply: Sequence[Reply], prefix: str) -> list[Neighbor]:
     """Return the answer, the closest first, ids on a tie; ``prefix``: what keys have before ids."""
     found = [
@@ -94,16 +104,23 @@ def _tag(value: str) -> bytes:
 def _neighbor(product_id: str, fields: dict[bytes, bytes]) -> Neighbor:
     texts = {name: text(value) for name, value in fields.items()}
     distance = float(fields[b"distance"])
-    price = texts.get(b"price")
     return Neighbor(
         product_id=product_id,
         # The angle to a zero vector is not a number.
         similarity_score=0.0 if math.isnan(distance) else min(1.0, max(-1.0, 1.0 - distance)),
         category=texts.get(b"category", ""),
         name=texts.get(b"name", ""),
-        price=float(price) if price else None,
+        price=price(texts),
         embedding_updated_at=texts.get(b"updated_at", ""),
     )
+
+
+def price(texts: Mapping[bytes, str]) -> float | None:
+    """Return the price; what is no number is none."""
+    try:
+        return float(texts[b"price"])
+    except (KeyError, ValueError):
+        return None
 
 
 def text(raw: bytes) -> str:

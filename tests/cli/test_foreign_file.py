@@ -21,6 +21,7 @@ FEED = "id,name\n" + "".join(f"p{n},Lamp {n}\n" for n in range(99))
 ARGUMENTS: dict[str, list[str]] = {
     "import": ["feed.csv"],
     "consume": ["--drain"],
+    "doctor": [],
     "drift": [],
     "reembed": [],
     "similar": ["p1"],

@@ -1,0 +1,84 @@
+"""recsys doctor: whether catalog and index agree, and what mends them."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recsys_cli.cli import options, render
+from recsys_cli.cli.signals import exiting_on_signals
+
+if TYPE_CHECKING:
+    from recsys_cli.pipeline.doctor import Diagnosis
+    from recsys_cli.settings import Settings
+
+NAMED = 10
+
+
+def doctor(
+    fix: Annotated[
+        bool,
+        typer.Option("--fix", help="Republish what is ill, and nothing else; remove orphans."),
+    ] = False,
+    json: options.Json = False,
+    redis: options.RedisUrl = None,
+) -> None:
+    """Compare the catalog with the index, product by product; exit with 3 where they differ.
+
+    What --fix republishes are updates that change nothing: whoever consumes them embeds the
+    products again, from what the catalog has then.
+    """
+    from recsys_cli.pipeline.doctor import Doctor
+
+    with options.backends(redis) as opened, exiting_on_signals():
+        _point_out(opened.settings)
+        physician = Doctor(
+            opened.get_event_processor(),
+            opened.get_catalog(),
+            opened.get_generations(),
+            opened.get_model_factory(),
+        )
+        with render.progress("examine") as bar:
+            found = physician.examine(bar.say)
+        published = physician.mend(found) if fix else 0
+    if json:
+        render.json_line(found)
+    else:
+        _show(found)
+    if found.waiting:
+        render.warning(
+            f"{render.counted(found.waiting, 'event')} waiting: what differs may be on its way"
+        )
+    if fix and found.findings:
+        render.success(
+            f"republished {render.counted(published, 'product')}: recsys consume --drain"
+        )
+    elif found.findings:
+        render.warning(f"{render.counted(len(found.findings), 'difference')}: recsys doctor --fix")
+    raise typer.Exit(3 if found.findings and not fix else 0)
+
+
+def _show(found: Diagnosis) -> None:
+    pairs: list[tuple[str, object]] = [
+        ("generation", found.generation),
+        ("products", render.number(found.products)),
+        ("embeddings", render.number(found.embeddings)),
+        ("products without words", render.number(found.wordless)),
+    ]
+    for ailment, ids in found.by_ailment().items():
+        named = ", ".join(ids[:NAMED]) + (", ..." if len(ids) > NAMED else "")
+        pairs.append((ailment, f"{len(ids):,}: {named}" if ids else "0"))
+    render.facts("doctor", pairs)
+
+
+def _point_out(settings: Settings) -> None:
+    """Nothing is ever guessed from what answers on a port; but it may be said."""
+    if settings.origins:
+        return
+    try:
+        with socket.create_connection(("localhost", 6379), timeout=0.2):
+            render.notice("something answers on localhost:6379; to use Redis, set REDIS_URL")
+    except OSError:
+        return

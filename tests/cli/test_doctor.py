@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import redis
+
+from recsys_cli.domain import EventType, Position, ProductMetadata, StoredEmbedding
+from recsys_cli.ports import Embedding
+from recsys_cli.settings import load
+from recsys_cli.wiring import Backends
+from tests.commands import Recsys
+from tests.flow.test_reembed import SHOP
+from tests.servers import RedisServer
+
+ROW = np.eye(1, 384, dtype=np.float32)[0]
+
+
+@pytest.fixture
+def opened(recsys: Recsys) -> Iterator[Backends]:
+    recsys.stock(SHOP)
+    with Backends(load()) as backends:
+        yield backends
+
+
+def spoil(opened: Backends) -> None:
+    """Make one of each that the vector store itself lets happen."""
+    vectors = opened.get_vector_store()
+    stored = vectors.stored(["prod-101", "prod-102", "prod-103"])
+    vectors.remove({"prod-101": stored["prod-101"].position})
+
+    def write(product_id: str, source: StoredEmbedding) -> None:
+        vectors.write([Embedding(product_id, ROW, ProductMetadata(), source, "now")])
+
+    write("ghost", stored["prod-102"])
+    write(
+        "prod-102",
+        StoredEmbedding(
+            position=stored["prod-102"].position, model_version="other", text_digest="x"
+        ),
+    )
+    vectors.remove({"prod-103": stored["prod-103"].position})
+    write(
+        "prod-103",
+        StoredEmbedding(
+            position=Position(0, 1),
+            model_version=stored["prod-103"].model_version,
+            text_digest="old",
+        ),
+    )
+
+
+def test_all_is_well(recsys: Recsys, opened: Backends) -> None:
+    found = recsys("doctor", "--json").json
+    assert found["findings"] == []
+    assert (found["products"], found["embeddings"], found["waiting"]) == (152, 152, 0)
+    assert "missing\t0" in recsys("doctor").out
+    assert "republished" not in recsys("doctor", "--fix").err
+    assert opened.get_event_processor().status().lag == 0
+
+
+def test_each_difference_is_found_and_only_those_are_mended(
+    recsys: Recsys, opened: Backends
+) -> None:
+    before = recsys("similar", "prod-102", "--json").json
+    spoil(opened)
+
+    shown = recsys("doctor", exits=3)
+
+    for line in (
+        "missing\t1: prod-101",
+        "orphan\t1: ghost",
+        "stale model\t1: prod-102",
+        "outdated\t1: prod-103",
+        "damaged\t0",
+    ):
+        assert line in shown.out
+    assert "4 differences: recsys doctor --fix" in shown.err
+    mended = recsys("doctor", "--fix")
+    assert "republished 3 products" in mended.err
+    waiting = [event for _, event in opened.get_event_processor().backlog()]
+    assert {event.product_id for event in waiting} == {"prod-101", "prod-102", "prod-103"}
+    assert {(event.type, len(event.fields)) for event in waiting} == {(EventType.UPDATE, 0)}
+    recsys("consume", "--drain")
+    assert recsys("doctor", "--json").json["findings"] == []
+    after = recsys("similar", "prod-102", "--json").json
+    assert [n["product_id"] for n in after["neighbors"]] == [
+        n["product_id"] for n in before["neighbors"]
+    ]
+
+
+def test_events_that_wait_are_told(recsys: Recsys, opened: Backends) -> None:
+    recsys("product", "put", "late", "--name", "A late lamp")
+    found = recsys("doctor", exits=3)
+    assert "missing\t1: late" in found.out
+    assert "1 event waiting: what differs may be on its way" in found.err
+    assert opened.get_event_processor().status().lag == 1
+
+
+def test_products_without_words_are_no_difference(recsys: Recsys, opened: Backends) -> None:
+    recsys("product", "put", "wordless", "--name", "!!!")
+    recsys("consume", "--drain")
+    assert recsys("doctor", "--json").json["wordless"] == 1
+    assert opened.get_vector_store().get(["wordless"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "ailment"),
+    [
+        ("vector", b"short", "damaged"),
+        ("vector", np.full(384, np.nan, np.float32).tobytes(), "damaged"),
+        ("price", b"not a number", "unindexed"),
+    ],
+)
+def test_what_another_program_broke_is_found_and_mended(
+    field: str,
+    value: bytes,
+    ailment: str,
+    redis_server: RedisServer,
+    recsys_embedded: Recsys,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REDIS_URL", redis_server.url)
+    recsys = recsys_embedded.stock(SHOP)
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.hset("product:embedding:prod-101", field, value)
+    found = recsys("doctor", "--json", exits=3).json["findings"]
+    assert [(f["product_id"], f["ailment"]) for f in found] == [("prod-101", ailment)]
+    recsys("doctor", "--fix")
+    recsys("consume", "--drain")
+    assert recsys("doctor", "--json").json["findings"] == []
+    assert recsys("similar", "prod-101", "--json").json["neighbors"]
+
+
+def test_before_the_first_model_it_says_so(recsys: Recsys) -> None:
+    assert "no embedding model yet" in recsys("doctor", exits=4).err
