@@ -160,22 +160,29 @@ class StoredEmbedding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProductMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """What filters and tables show of a product, kept beside its vector."""
+    """What filters and tables show of a product, kept beside its vector.
+
+    ``attributes``: those that the index can filter by.
+    """
 
     name: str = ""
     category: str = ""
     price: float | None = None
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class SearchFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which products may be neighbors: exact category, price bounds inclusive; None: any.
 
-    A product without a price is within no price bound.
+    A product without a price is within no price bound. ``attributes``: for each name, the values
+    of which the product must have one.
     """
 
     category: str | None = None
     price_min: float | None = None
     price_max: float | None = None
+    exclude_categories: tuple[str, ...] = ()
+    attributes: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
 
 
 class Neighbor(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,12 +202,14 @@ class IndexSpec(msgspec.Struct, frozen=True, kw_only=True):
     ``m``: links per node and layer. ``ef_construction``, ``ef_runtime``: candidates kept while
     building and while searching. Exact stores keep to ``dimension`` and ignore the rest. With the
     defaults recall@10 is above 0.99 at 100 000 products: ``python -m tests.benchmarks.recall``.
+    ``attributes``: names of those that neighbors can be filtered by.
     """
 
     dimension: int = 384
     m: int = 16
     ef_construction: int = 200
     ef_runtime: int = 200
+    attributes: tuple[str, ...] = ()
 
 
 class IndexInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,6 +224,7 @@ class IndexInfo(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int | None
     parameters: dict[str, int]
     model_versions: list[str]
+    attributes: list[str] = msgspec.field(default_factory=list)
 
     @property
     def bytes_per_product(self) -> int | None:

@@ -337,20 +337,29 @@ class VectorStore(Connected, Protocol):
         ...
 
     def search(
+        self, vector: Vector, limit: int, where: SearchFilter | None = None
+    ) -> list[Neighbor]:
+        """Return what ``search_many`` returns for this query alone."""
+        ...
+
+    def search_many(
         self,
-        vector: Vector,
+        queries: Sequence[Vector],
         limit: int,
         where: SearchFilter | None = None,
         *,
         ef: int | None = None,
         exact: bool = False,
-    ) -> list[Neighbor]:
-        """Return up to ``limit`` products closest to ``vector``, the closest first, ids on a tie.
+    ) -> list[list[Neighbor]]:
+        """Return for each query up to ``limit`` closest products, the closest first, ids on a tie.
 
-        ``ef``: candidates to keep while going through the graph; None: as the index is set.
-        ``exact``: compare with every vector instead. A store that always does ignores both.
+        All queries travel in one call. ``ef``: candidates to keep while going through the graph;
+        None: as the index is set. ``exact``: compare with every vector instead. A store that
+        always does ignores both.
+
         The score is the cosine similarity, the same on every backend to 1e-5. Filter values are
-        data: no character in them has a meaning. Raises IndexMissing where there is no index.
+        data: no character in them has a meaning. Attributes must be those of the index. Raises
+        IndexMissing where there is no index.
         """
         ...
 

@@ -37,6 +37,7 @@ def create(
     ef_runtime: Annotated[
         int, typer.Option(min=1, max=4096, help="Candidates kept while searching.")
     ] = 200,
+    attribute: options.Attributes = None,
     redis: options.RedisUrl = None,
 ) -> None:
     """Create the index; again with the same parameters is fine.
@@ -44,6 +45,7 @@ def create(
     The embedded file searches exactly, so there the parameters change nothing.
     """
     from recsys_cli.domain import IndexSpec
+    from recsys_cli.pipeline.reembed import declared
 
     with options.backends(redis) as opened:
         spec = IndexSpec(
@@ -51,6 +53,7 @@ def create(
             m=m,
             ef_construction=ef_construction,
             ef_runtime=ef_runtime,
+            attributes=declared(attribute or []),
         )
         is_new = opened.get_vector_store().create_index(spec)
         name = opened.settings.vector_index_name
@@ -83,6 +86,7 @@ def info(json: options.Json = False, redis: options.RedisUrl = None) -> None:
             ("memory", render.size(found.memory_bytes)),
             ("bytes per product", render.number(found.bytes_per_product)),
             *found.parameters.items(),
+            ("attributes", ", ".join(found.attributes) or "none"),
             ("model version", ", ".join(found.model_versions) or "none yet"),
         ],
     )

@@ -30,6 +30,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
+Attributes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--attribute",
+        metavar="NAME",
+        help="An attribute to filter neighbors by (recsys similar --where); repeatable.",
+        show_default=False,
+    ),
+]
+
 redis_for_all: ContextVar[str | None] = ContextVar("redis_for_all", default=None)
 """The --redis given before the command's name."""
 

@@ -55,6 +55,7 @@ def reembed(
         int | None,
         typer.Option(min=1, max=4096, help="Candidates while searching.", show_default=False),
     ] = None,
+    attribute: options.Attributes = None,
     keep: Annotated[
         int, typer.Option(min=0, max=100, help="Earlier generations to keep for a rollback.")
     ] = 1,
@@ -79,9 +80,14 @@ def reembed(
     from recsys_cli.pipeline.drift import parse_thresholds
     from recsys_cli.pipeline.fill import Pace
     from recsys_cli.pipeline.readiness import Limits
-    from recsys_cli.pipeline.reembed import ReembedOptions
+    from recsys_cli.pipeline.reembed import ReembedOptions, declared
 
-    parameters = {"m": m, "ef_construction": ef_construction, "ef_runtime": ef_runtime}
+    parameters = {
+        "m": m,
+        "ef_construction": ef_construction,
+        "ef_runtime": ef_runtime,
+        "attributes": declared(attribute) if attribute else None,
+    }
     how = ReembedOptions(
         model_version=model,
         parameters={name: value for name, value in parameters.items() if value is not None},

@@ -62,6 +62,49 @@ def similar(
     price_max: Annotated[
         float | None, typer.Option(help="Only up to this price.", show_default=False)
     ] = None,
+    exclude_category: Annotated[
+        list[str] | None,
+        typer.Option(help="Not this category; repeatable.", show_default=False),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Only with this value of an attribute that the index was made with; repeatable, "
+            "and values of the same name are alternatives.",
+            show_default=False,
+        ),
+    ] = None,
+    distinct: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ATTRIBUTE",
+            help="Of neighbors with the same value, such as variants, only the closest.",
+            show_default=False,
+        ),
+    ] = None,
+    diverse: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            metavar="LAMBDA",
+            help="Prefer neighbors unlike each other: 1 not at all, 0 whatever the score.",
+            show_default=False,
+        ),
+    ] = None,
+    ef: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=4096,
+            help="Candidates to keep while searching the graph of an HNSW index.",
+            show_default=False,
+        ),
+    ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Compare with every product instead.")
+    ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say which words make each of them similar.")
     ] = False,
@@ -70,19 +113,31 @@ def similar(
 ) -> None:
     """Show the products closest to one, or to a text, by cosine similarity."""
     from recsys_cli.domain import SearchFilter
-    from recsys_cli.pipeline.similar import Query
+    from recsys_cli.pipeline.similar import Query, parse_attributes
     from recsys_cli.settings import NEIGHBOR_IS_STRONG
 
     if bool(product_ids) == (text is not None):
         raise UsageError("give product ids, or a --text", hint="recsys similar prod-123")
-    where = SearchFilter(category=category, price_min=price_min, price_max=price_max)
+    if exact and ef is not None:
+        raise UsageError("--ef is for going through the graph, and --exact goes past it")
+    filter_ = SearchFilter(
+        category=category,
+        price_min=price_min,
+        price_max=price_max,
+        exclude_categories=tuple(exclude_category or ()),
+        attributes=parse_attributes(where or []),
+    )
     with options.backends(redis) as opened:
         threshold = opened.settings.similarity_threshold
         query = Query(
             limit=limit,
-            where=where if where != SearchFilter() else None,
+            where=filter_ if filter_ != SearchFilter() else None,
             min_score=threshold if min_score is None else min_score,
             strong=NEIGHBOR_IS_STRONG,
+            distinct=distinct,
+            diverse=diverse,
+            ef=ef,
+            exact=exact,
         )
         found_all = True
         explainer = _explainer(opened) if explain else None

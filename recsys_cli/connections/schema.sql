@@ -121,6 +121,7 @@ CREATE TABLE IF NOT EXISTS embeddings (
     position_minor INTEGER NOT NULL,
     model_version  TEXT NOT NULL,
     text_digest    TEXT NOT NULL,
+    attributes     TEXT NOT NULL DEFAULT '{}', -- JSON: those that can be filtered by
     UNIQUE (vector_index, product_id)
 );
 CREATE INDEX IF NOT EXISTS embeddings_by_category

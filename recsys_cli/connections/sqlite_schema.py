@@ -29,6 +29,7 @@ _UPGRADES = {
         ALTER TABLE models ADD COLUMN version TEXT NOT NULL DEFAULT '';
         ALTER TABLE models ADD COLUMN fitted_at TEXT NOT NULL DEFAULT '0-0';
         ALTER TABLE models ADD COLUMN saved_at TEXT NOT NULL DEFAULT '';
+        ALTER TABLE embeddings ADD COLUMN attributes TEXT NOT NULL DEFAULT '{}';
         UPDATE models SET version = lower(substr(hex(substr(artifact, -32)), 1, 12));
         CREATE TABLE generations (
             index_name TEXT NOT NULL,

@@ -90,7 +90,7 @@ def _entries(
     target: Target,
     counts: EmbedCounts,
 ) -> list[Embedding]:
-    model = target.model
+    model, names = target.model, target.generation.spec.attributes
     stored = target.vectors.stored([product.id for product in products])
     now = utc_now()
     fresh: list[Embedding] = []
@@ -102,7 +102,7 @@ def _entries(
             text_digest=model.text_digest(product),
         )
         if _same_text(stored.get(product.id), source):
-            fresh.append(Embedding(product.id, None, _metadata(product), source, now))
+            fresh.append(Embedding(product.id, None, _metadata(product, names), source, now))
         else:
             stale.append((product, source))
     counts.refreshed += len(fresh)
@@ -111,7 +111,7 @@ def _entries(
     matrix = model.embed([product for product, _ in stale])
     for (product, source), vector in zip(stale, matrix, strict=True):
         if vector.any():
-            fresh.append(Embedding(product.id, vector, _metadata(product), source, now))
+            fresh.append(Embedding(product.id, vector, _metadata(product, names), source, now))
             counts.embedded += 1
         else:
             counts.wordless.append(product.id)
@@ -126,5 +126,10 @@ def _same_text(stored: StoredEmbedding | None, wanted: StoredEmbedding) -> bool:
     )
 
 
-def _metadata(product: Product) -> ProductMetadata:
-    return ProductMetadata(name=product.name, category=product.category, price=product.price)
+def _metadata(product: Product, attributes: Sequence[str]) -> ProductMetadata:
+    return ProductMetadata(
+        name=product.name,
+        category=product.category,
+        price=product.price,
+        attributes={n: v for n in attributes if (v := product.attributes.get(n)) is not None},
+    )

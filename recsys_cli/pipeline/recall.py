@@ -10,8 +10,11 @@ from typing import TypeVar
 
 import numpy as np
 
+from recsys_cli.batches import batched
 from recsys_cli.pipeline.exact import Page, Scored, nearest, stored_pages
 from recsys_cli.ports import Matrix, VectorStore
+
+_QUERIES_AT_ONCE = 50
 
 T = TypeVar("T")
 
@@ -72,9 +75,10 @@ def exact_truth(vectors: VectorStore, dimension: int, sample: Sample) -> Truth:
 def measure_recall(vectors: VectorStore, truth: Truth, ef: int | None = None) -> Recall:
     """Ask the index for the sample; ``ef``: candidates that it keeps, None for as it is set."""
     by_id = {}
-    for product_id, row, closest in zip(truth.ids, truth.rows, truth.neighbors, strict=True):
-        if closest:
-            found = vectors.search(row, truth.k + 1, ef=ef)
+    asked = [q for q in zip(truth.ids, truth.rows, truth.neighbors, strict=True) if q[2]]
+    for batch in batched(asked, _QUERIES_AT_ONCE):
+        answers = vectors.search_many([row for _, row, _ in batch], truth.k + 1, ef=ef)
+        for (product_id, _, closest), found in zip(batch, answers, strict=True):
             others = [n for n in found if n.product_id != product_id][: truth.k]
             right = sum(n.similarity_score >= closest[-1].score - TOLERANCE for n in others)
             by_id[product_id] = min(1.0, right / len(closest))

@@ -7,13 +7,13 @@ it, unless another model or other index parameters are wanted by then.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
-from recsys_cli.domain import IndexInfo, Position
-from recsys_cli.errors import GenerationNotFound, ModelNotFound
+from recsys_cli.domain import CORE_FIELDS, IndexInfo, Position
+from recsys_cli.errors import GenerationNotFound, ModelNotFound, UsageError
 from recsys_cli.generations import Generation, GenerationState, serving
 from recsys_cli.pipeline.embed import Target
 from recsys_cli.pipeline.fill import Filled, Pace, fill
@@ -241,6 +241,17 @@ class Reembedding:
         used = {g.model_version for g in self._generations.all()}
         for version in {g.model_version for g in dropped} - used:
             self._catalog.remove_model(version)
+
+
+def declared(attributes: Sequence[str]) -> tuple[str, ...]:
+    """Return the attributes that an index shall filter by. Raises UsageError."""
+    for name in attributes:
+        if not name.strip() or name in CORE_FIELDS or list(attributes).count(name) > 1:
+            raise UsageError(
+                f"--attribute {name!r}: each must be named once, and is none of "
+                + ", ".join(CORE_FIELDS)
+            )
+    return tuple(attributes)
 
 
 class GenerationStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import msgspec
+import numpy as np
 
 from recsys_cli.batches import batched
 from recsys_cli.cleaning import clean_id, clean_text
 from recsys_cli.domain import Neighbor, Product, SearchFilter
 from recsys_cli.errors import IndexMissing, NotEmbedded, NotFound, UsageError
 from recsys_cli.generations import Generation, serving
+from recsys_cli.pipeline.diversity import diversified
 from recsys_cli.pipeline.models import artifact_of
 from recsys_cli.pipeline.products import not_found
 from recsys_cli.ports import Catalog, EventProcessor, Generations, ModelFactory, Vector, VectorStore
+
+DIVERSE_OF = 50
+"""Candidates, at least, of which a diverse answer is chosen."""
+
+WIDEST = 5000
+"""Candidates after which a distinct answer is looked for no further."""
 
 CHUNK = 100
 """Queried products whose vectors are fetched in one round trip."""
@@ -22,12 +31,25 @@ CHUNK = 100
 
 @dataclass(frozen=True)
 class Query:
-    """What to look for. ``min_score`` cuts; None cuts nothing and ``strong`` only marks."""
+    """What to look for. ``min_score`` cuts; None cuts nothing and ``strong`` only marks.
+
+    ``distinct``: of neighbors with the same value of this field only the closest. ``diverse``: the
+    balance of closeness and variety, 1 is closeness alone. ``ef``, ``exact``: see VectorStore.
+    """
 
     limit: int = 10
     where: SearchFilter | None = None
     min_score: float | None = None
     strong: float = 0.75
+    distinct: str | None = None
+    diverse: float | None = None
+    ef: int | None = None
+    exact: bool = False
+
+    @property
+    def width(self) -> int:
+        """How many candidates are looked at."""
+        return self.limit if self.diverse is None else max(DIVERSE_OF, 5 * self.limit)
 
 
 class RankedNeighbor(Neighbor, frozen=True, kw_only=True):
@@ -64,10 +86,11 @@ class SimilarProducts:
         """Return the answers for those that have an embedding in the generation that serves."""
         while True:
             generation = serving(self._generations.all())
+            check_filter(query.where, generation)
             vectors = self._generations.store(generation)
             try:
                 rows = vectors.get(product_ids)
-                found = {i: search(vectors, row, query, i) for i, row in rows.items()}
+                found = answers(vectors, self._catalog, rows, query)
             except IndexMissing:
                 if self._serves(generation):
                     raise
@@ -109,7 +132,8 @@ def similar_to_text(
     (vector,) = models.load(artifact).embed([probe(text)])
     if not vector.any():
         raise UsageError(f"the text has no words to compare: {text!r}")
-    return search(generations.store(generation), vector, query, "")
+    check_filter(query.where, generation)
+    return answers(generations.store(generation), catalog, {"": vector}, query)[""]
 
 
 def probe(text: str) -> Product:
@@ -117,14 +141,108 @@ def probe(text: str) -> Product:
     return Product(id="", name=clean_text(text))
 
 
-def search(vectors: VectorStore, vector: Vector, query: Query, product_id: str) -> Similar:
-    """Return what is closest to ``vector``, without ``product_id`` itself."""
-    found = vectors.search(vector, query.limit + 1, query.where)
-    others = [n for n in found if n.product_id != product_id][: query.limit]
+_OPTIONS = {"category": "--category", "price": "--price-min and --price-max"}
+
+
+def parse_attributes(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Read ``brand=Sony``; values of the same name are alternatives. Raises UsageError."""
+    found: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        name, is_there, value = text.partition("=")
+        if name in _OPTIONS:
+            raise UsageError(f"--where is for attributes; for {name} there is {_OPTIONS[name]}")
+        if not (name and is_there and value):
+            raise UsageError(f"--where is {text!r}: it must be NAME=VALUE, such as brand=Sony")
+        found[name] = (*found.get(name, ()), clean_text(value))
+    return found
+
+
+def check_filter(where: SearchFilter | None, generation: Generation) -> None:
+    """Raise UsageError for an attribute that the index was not made to filter by."""
+    declared = generation.spec.attributes
+    for name in where.attributes if where else ():
+        if name not in declared:
+            raise UsageError(
+                f"the index cannot filter by {name!r}; it can by: {', '.join(declared) or 'none'}",
+                hint=f"recsys reembed --attribute {name}"
+                + "".join(f" --attribute {other}" for other in declared),
+            )
+
+
+def answers(
+    vectors: VectorStore, catalog: Catalog, rows: Mapping[str, Vector], query: Query
+) -> dict[str, Similar]:
+    """Return for each id what is closest to its vector, without itself: one call for all."""
+    found = _candidates(vectors, catalog, rows, query)
+    if query.diverse is not None:
+        found = _diversified(vectors, found, query.limit, query.diverse)
+    return {i: _ranked(i, neighbors[: query.limit], query) for i, neighbors in found.items()}
+
+
+Candidates: TypeAlias = dict[str, list[Neighbor]]
+
+
+def _candidates(
+    vectors: VectorStore, catalog: Catalog, rows: Mapping[str, Vector], query: Query
+) -> Candidates:
+    wanted, asked = list(rows), query.width + 1
+    found: Candidates = {}
+    while wanted:
+        replies = vectors.search_many(
+            [rows[i] for i in wanted], asked, query.where, ef=query.ef, exact=query.exact
+        )
+        others = {
+            i: [n for n in reply if n.product_id != i]
+            for i, reply in zip(wanted, replies, strict=True)
+        }
+        found |= _collapsed(others, catalog, query.distinct) if query.distinct else others
+        lacking = [
+            i
+            for i, reply in zip(wanted, replies, strict=True)
+            if len(found[i]) < query.width and len(reply) == asked
+        ]
+        wanted, asked = (lacking, 4 * asked) if asked < WIDEST else ([], 0)
+    return {i: neighbors[: query.width] for i, neighbors in found.items()}
+
+
+def _collapsed(found: Candidates, catalog: Catalog, field: str) -> Candidates:
+    """Keep of the neighbors with the same value only the closest, and all without a value."""
+    states = catalog.get(list({n.product_id for neighbors in found.values() for n in neighbors}))
+    values = {
+        i: product.to_fields().get(field)
+        for i, state in states.items()
+        if (product := state.product(i))
+    }
+
+    def distinct(neighbors: list[Neighbor]) -> Iterator[Neighbor]:
+        seen: set[object] = set()
+        for neighbor in neighbors:
+            value = values.get(neighbor.product_id)
+            if value is None or value not in seen:
+                seen.add(value)
+                yield neighbor
+
+    return {i: list(distinct(neighbors)) for i, neighbors in found.items()}
+
+
+def _diversified(vectors: VectorStore, found: Candidates, limit: int, balance: float) -> Candidates:
+    rows = vectors.get(list({n.product_id for neighbors in found.values() for n in neighbors}))
+    chosen: Candidates = {}
+    for product_id, neighbors in found.items():
+        there = [n for n in neighbors if n.product_id in rows]
+        if there:
+            matrix = np.stack([rows[n.product_id] for n in there])
+            scores = [n.similarity_score for n in there]
+            there = [there[place] for place in diversified(scores, matrix, limit, balance)]
+        chosen[product_id] = there
+    return chosen
+
+
+def _ranked(product_id: str, neighbors: list[Neighbor], query: Query) -> Similar:
     threshold = query.strong if query.min_score is None else query.min_score
     ranked = [
         RankedNeighbor(**msgspec.structs.asdict(n), strong=n.similarity_score >= threshold)
-        for n in others
+        for n in neighbors
     ]
     shown = ranked if query.min_score is None else [n for n in ranked if n.strong]
     return Similar(product_id, shown, len(ranked) - len(shown))

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from recsys_cli.batches import batched
 from recsys_cli.connections.sqlite import EmbeddedFile, named_queries
 from recsys_cli.domain import (
     Health,
@@ -25,13 +26,21 @@ from recsys_cli.domain import (
     StoredEmbedding,
 )
 from recsys_cli.errors import IndexMismatch, IndexMissing, InvalidData
-from recsys_cli.ports import Embedding, Vector
-from recsys_cli.vectors.embedded_blocks import FLOAT32, VectorBlocks, best
+from recsys_cli.generations import FIRST
+from recsys_cli.ports import Embedding, Matrix, Vector
+from recsys_cli.vectors import generation_rows
+from recsys_cli.vectors.embedded_blocks import FLOAT32, Scores, Slots, VectorBlocks, best
 from recsys_cli.vectors.embedded_rows import Row, entry, row_of
 
 UNIT_TOLERANCE = 0.001
 
 _PAGE = 512
+_QUERIES_AT_ONCE = 16
+
+_HAS_ATTRIBUTE = """EXISTS (
+    SELECT 1 FROM json_each(e.attributes) AS has, json_each(?) AS wanted
+    WHERE has.key = json_extract(wanted.value, '$[0]')
+      AND has.value = json_extract(wanted.value, '$[1]'))"""
 
 _SQL = named_queries(Path(__file__).with_suffix(".sql"))
 
@@ -45,9 +54,13 @@ class _Index(NamedTuple):
 class EmbeddedVectors:
     """A VectorStore in ``file``: the embeddings of ``index``, each of ``dimension`` numbers."""
 
-    def __init__(self, file: EmbeddedFile, *, index: str, dimension: int) -> None:
+    def __init__(
+        self, file: EmbeddedFile, *, index: str, dimension: int, generation: int = FIRST
+    ) -> None:
         self._file = file
-        self._name = index
+        self._alias = index
+        self._number = generation
+        self._name = index if generation == FIRST else f"{index}@{generation}"
         self._dimension = dimension
 
     def create_index(self, spec: IndexSpec) -> bool:
@@ -58,9 +71,11 @@ class EmbeddedVectors:
                     raise self._mismatch(index, spec.dimension)
                 _clear(connection, index)
             elif index is not None and index.is_created:
+                self._compare(connection, spec)
                 return False
             names = {"name": self._name, "dimension": spec.dimension}
             connection.execute(_SQL["create_index"], names)
+            generation_rows.note_spec(connection, self._alias, self._number, spec)
         return True
 
     def drop_index(self, *, embeddings: bool) -> bool:
@@ -81,6 +96,7 @@ class EmbeddedVectors:
                 return None
             documents = _counted(connection, index)
             (size,) = connection.execute(_SQL["block_bytes"], (index.id,)).fetchone()
+            noted = generation_rows.find(connection, self._alias, self._number)
         return IndexInfo(
             name=self._name,
             algorithm="exact",
@@ -91,6 +107,7 @@ class EmbeddedVectors:
             memory_bytes=size,
             parameters={},
             model_versions=sorted(documents),
+            attributes=list(noted.spec.attributes) if noted else [],
         )
 
     def stored(self, product_ids: Sequence[str]) -> dict[str, StoredEmbedding]:
@@ -170,35 +187,48 @@ class EmbeddedVectors:
             last = rows[-1].slot
 
     def search(
+        self, vector: Vector, limit: int, where: SearchFilter | None = None
+    ) -> list[Neighbor]:
+        return self.search_many([vector], limit, where)[0]
+
+    def search_many(
         self,
-        vector: Vector,
+        queries: Sequence[Vector],
         limit: int,
         where: SearchFilter | None = None,
         *,
         ef: int | None = None,  # noqa: ARG002 - of graphs
         exact: bool = False,  # noqa: ARG002 - it always is
-    ) -> list[Neighbor]:
+    ) -> list[list[Neighbor]]:
         if limit < 1:
-            return []
+            return [[] for _ in queries]
         with self._file.reading() as connection:
             index = self._index(connection)
             if index is None or not index.is_created:
                 raise IndexMissing(f"there is no index {self._name!r}", hint="recsys index create")
             blocks = VectorBlocks(connection, index.id, index.dimension)
             candidates = _candidates(connection, index, where)
-            slots, scores = blocks.scores(_unit(vector, index.dimension), candidates)
-            chosen = best(scores, limit)
-            neighbors = _neighbors(
-                connection, dict(zip(slots[chosen].tolist(), scores[chosen].tolist(), strict=True))
-            )
-        neighbors.sort(key=lambda neighbor: (-neighbor.similarity_score, neighbor.product_id))
-        return neighbors[:limit]
+            return [
+                _closest(connection, slots, scores, limit)
+                for some in batched(queries, _QUERIES_AT_ONCE)
+                for slots, scores in blocks.scores(_units(some, index.dimension), candidates)
+            ]
 
     def health(self) -> Health:
         return self._file.health("vectors")
 
     def close(self) -> None:
         self._file.close()
+
+    def _compare(self, connection: Connection, spec: IndexSpec) -> None:
+        noted = generation_rows.find(connection, self._alias, self._number)
+        found = noted.spec.attributes if noted else ()
+        if found != spec.attributes:
+            have, want = (", ".join(names) or "none" for names in (found, spec.attributes))
+            raise IndexMismatch(
+                f"the index {self._name!r} exists with attributes {have}, not {want}",
+                hint="recsys reembed --attribute NAME builds the next one with others",
+            )
 
     def _index(self, connection: Connection) -> _Index | None:
         row = connection.execute(_SQL["find_index"], (self._name,)).fetchone()
@@ -250,11 +280,23 @@ def _intact(product_id: str, vector: Vector) -> Vector:
     return vector
 
 
-def _unit(vector: Vector, dimension: int) -> Vector:
-    if vector.shape != (dimension,):
-        raise ValueError(f"the index holds ({dimension},), the query has {vector.shape}")
-    length = np.linalg.norm(vector)
-    return vector / length if length else vector
+def _units(queries: Sequence[Vector], dimension: int) -> Matrix:
+    for query in queries:
+        if query.shape != (dimension,):
+            raise ValueError(f"the index holds ({dimension},), the query has {query.shape}")
+    rows = np.stack(queries)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    units: Matrix = rows / np.maximum(lengths, np.finfo(FLOAT32).tiny).astype(FLOAT32)
+    return units
+
+
+def _closest(connection: Connection, slots: Slots, scores: Scores, limit: int) -> list[Neighbor]:
+    chosen = best(scores, limit)
+    found = _neighbors(
+        connection, dict(zip(slots[chosen].tolist(), scores[chosen].tolist(), strict=True))
+    )
+    found.sort(key=lambda neighbor: (-neighbor.similarity_score, neighbor.product_id))
+    return found[:limit]
 
 
 def _candidates(
@@ -267,11 +309,17 @@ def _candidates(
         "price >= ?": where.price_min,
         "price <= ?": where.price_max,
     }
-    asked = {sql: value for sql, value in conditions.items() if value is not None}
+    asked: list[tuple[str, object]] = [(q, v) for q, v in conditions.items() if v is not None]
+    asked += [("category <> ?", category) for category in where.exclude_categories]
+    for name, values in where.attributes.items():
+        asked.append((_HAS_ATTRIBUTE, json.dumps([(name, value) for value in values])))
     if not asked:
         return None
-    query = " AND ".join(["SELECT slot FROM embeddings WHERE vector_index = ?", *asked])
-    return [slot for (slot,) in connection.execute(query, (index.id, *asked.values()))]
+    query = " AND ".join(
+        ["SELECT slot FROM embeddings AS e WHERE vector_index = ?", *(sql for sql, _ in asked)]
+    )
+    rows = connection.execute(query, (index.id, *(value for _, value in asked)))
+    return [slot for (slot,) in rows]
 
 
 def _neighbors(connection: Connection, scores: Mapping[int, float]) -> list[Neighbor]:

@@ -21,20 +21,20 @@ SELECT coalesce(sum(length(vectors)), 0) FROM vector_blocks WHERE vector_index =
 
 -- name: rows
 SELECT slot, product_id, e.name, category, price, updated_at,
-       position_major, position_minor, model_version, text_digest
+       position_major, position_minor, model_version, text_digest, attributes
 FROM embeddings AS e JOIN vector_indexes AS i ON i.id = e.vector_index
 WHERE i.name = ? AND product_id IN (SELECT value FROM json_each(?))
 
 -- name: page
 SELECT slot, product_id, name, category, price, updated_at,
-       position_major, position_minor, model_version, text_digest
+       position_major, position_minor, model_version, text_digest, attributes
 FROM embeddings WHERE vector_index = :index AND slot > :last ORDER BY slot LIMIT :limit
 
 -- name: put_embedding
 REPLACE INTO embeddings (
     vector_index, slot, product_id, name, category, price, updated_at,
-    position_major, position_minor, model_version, text_digest)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    position_major, position_minor, model_version, text_digest, attributes)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: free_slots
 INSERT INTO free_slots (vector_index, slot)

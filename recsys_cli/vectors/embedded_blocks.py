@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from recsys_cli.ports import Vector
+from recsys_cli.ports import Matrix, Vector
 
 BLOCK_ROWS = 512
 FLOAT32 = np.dtype("<f4")
@@ -69,22 +69,30 @@ class VectorBlocks(NamedTuple):
                     blob.seek(self._offset(slot))
                     yield slot, np.frombuffer(blob.read(self._row_bytes), FLOAT32)
 
-    def scores(self, query: Vector, slots: Iterable[int] | None) -> tuple[Slots, Scores]:
-        """Return slots and the scores of their vectors: of all in use where ``slots`` is None."""
+    def scores(
+        self, queries: Matrix, slots: Iterable[int] | None
+    ) -> Iterator[tuple[Slots, Scores]]:
+        """Yield for each query slots and the scores of their vectors; None: all slots in use.
+
+        Each block is read once, for all queries.
+        """
         rows_by_block = self._rows_in_use() if slots is None else _rows_by_block(slots)
         found_slots: list[Slots] = [np.empty(0, np.int64)]
-        found_scores: list[Vector] = [np.empty(0, FLOAT32)]
+        found_scores: list[Matrix] = [np.empty((0, len(queries)), FLOAT32)]
         for block, rows in rows_by_block:
             with self.connection.blobopen("vector_blocks", "vectors", block, readonly=True) as blob:
                 vectors = np.frombuffer(blob.read(), FLOAT32).reshape(BLOCK_ROWS, self.dimension)
-            # A vector that is damaged on the disk may be anything: it is nobody's neighbor.
             with np.errstate(over="ignore", invalid="ignore"):
-                products = (vectors @ query)[rows]
-                is_cosine = np.abs(products) <= LONGEST_COSINE
-            found_slots.append(block * BLOCK_ROWS + rows[is_cosine])
-            found_scores.append(products[is_cosine])
-        scores = np.concatenate(found_scores).astype(np.float64)
-        return np.concatenate(found_slots), scores.clip(-1, 1).round(SCORE_DECIMALS)
+                # One by one: so a score is the same to the bit, whatever else is asked.
+                products = [vectors @ query for query in queries]
+                found_scores.append(np.stack(products, axis=1)[rows])
+            found_slots.append(block * BLOCK_ROWS + rows)
+        all_slots = np.concatenate(found_slots)
+        for scores in np.concatenate(found_scores).T:
+            # A vector that is damaged on the disk may be anything: it is nobody's neighbor.
+            is_cosine = np.abs(scores) <= LONGEST_COSINE
+            cosines = scores[is_cosine].astype(np.float64)
+            yield all_slots[is_cosine], cosines.clip(-1, 1).round(SCORE_DECIMALS)
 
     @property
     def _row_bytes(self) -> int:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from sqlite3 import Connection
 from typing import NamedTuple
 
 import msgspec
 
-from recsys_cli.connections.sqlite import EmbeddedFile, named_queries
+from recsys_cli.connections.sqlite import EmbeddedFile
 from recsys_cli.domain import Health, IndexSpec, utc_now
 from recsys_cli.errors import LockHeld
 from recsys_cli.generations import FIRST, Generation, GenerationState, serving
 from recsys_cli.ports import VectorStore
+from recsys_cli.vectors import generation_rows
 from recsys_cli.vectors.embedded import EmbeddedVectors
+from recsys_cli.vectors.generation_rows import SQL
 
-_SQL = named_queries(Path(__file__).with_suffix(".sql"))
 _replace = msgspec.structs.replace
 
 
@@ -42,9 +42,12 @@ class EmbeddedGenerations:
             return self._rows(connection)
 
     def store(self, generation: Generation) -> VectorStore:
-        first = generation.number == FIRST
-        name = self._name if first else f"{self._name}@{generation.number}"
-        return EmbeddedVectors(self._file, index=name, dimension=self._dimension)
+        return EmbeddedVectors(
+            self._file,
+            index=self._name,
+            dimension=self._dimension,
+            generation=generation.number,
+        )
 
     def lock(self, holder: str, ttl_ms: int) -> int:
         now_ms = _now_ms()
@@ -107,7 +110,7 @@ class EmbeddedGenerations:
             (row,) = (row for row in self._rows(connection) if row.number == number)
         self.store(row).drop_index(embeddings=True)
         with self._changing(token) as connection:
-            connection.execute(_SQL["delete"], (self._name, number))
+            connection.execute(SQL["delete"], (self._name, number))
 
     def health(self) -> Health:
         return self._file.health("vectors")
@@ -116,13 +119,11 @@ class EmbeddedGenerations:
         self._file.close()
 
     def _rows(self, connection: Connection) -> list[Generation]:
-        found = connection.execute(_SQL["rows"], (self._name,))
-        rows = [msgspec.json.decode(facts, type=Generation) for (facts,) in found]
-        return rows or [Generation(spec=IndexSpec(dimension=self._dimension))]
+        found = generation_rows.rows(connection, self._name)
+        return found or [Generation(spec=IndexSpec(dimension=self._dimension))]
 
     def _put(self, connection: Connection, generation: Generation) -> None:
-        facts = msgspec.json.encode(generation).decode()
-        connection.execute(_SQL["put"], (self._name, generation.number, facts))
+        generation_rows.put(connection, self._name, generation)
 
     @contextmanager
     def _changing(self, token: int) -> Iterator[Connection]:
@@ -134,11 +135,11 @@ class EmbeddedGenerations:
             yield connection
 
     def _lock(self, connection: Connection) -> _Lock:
-        row = connection.execute(_SQL["lock_row"], (self._name,)).fetchone()
+        row = connection.execute(SQL["lock_row"], (self._name,)).fetchone()
         return _Lock(*row) if row else _Lock()
 
     def _put_lock(self, connection: Connection, lock: _Lock) -> None:
-        connection.execute(_SQL["put_lock"], (self._name, *lock))
+        connection.execute(SQL["put_lock"], (self._name, *lock))
 
 
 def _now_ms() -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
 from recsys_cli.domain import Position, ProductMetadata, StoredEmbedding
 from recsys_cli.ports import Embedding, Vector
 
@@ -21,6 +23,7 @@ class Row(NamedTuple):
     minor: int
     model_version: str
     text_digest: str
+    attributes: str
 
     @property
     def position(self) -> Position:
@@ -46,6 +49,7 @@ def row_of(slot: int, embedding: Embedding) -> Row:
         minor=source.position.minor,
         model_version=source.model_version,
         text_digest=source.text_digest,
+        attributes=msgspec.json.encode(metadata.attributes).decode(),
     )
 
 
@@ -54,7 +58,12 @@ def entry(row: Row, vector: Vector) -> Embedding:
     return Embedding(
         row.product_id,
         vector,
-        ProductMetadata(name=row.name, category=row.category, price=row.price),
+        ProductMetadata(
+            name=row.name,
+            category=row.category,
+            price=row.price,
+            attributes=msgspec.json.decode(row.attributes, type=dict[str, str]),
+        ),
         StoredEmbedding(
             position=row.position, model_version=row.model_version, text_digest=row.text_digest
         ),

@@ -52,6 +52,7 @@ class RedisGenerations:
             self._connection,
             index=self._name,
             generation=generation.number,
+            attributes=generation.spec.attributes,
             ef_runtime=generation.spec.ef_runtime if is_noted else None,
             dimension=self._dimension,
         )

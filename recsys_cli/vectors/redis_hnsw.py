@@ -13,7 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys_cli.connections.redis import Command, ErrorReply, LuaScript, RedisConnection, pairs
+from recsys_cli.connections.redis import (
+    Command,
+    ErrorReply,
+    LuaScript,
+    RedisConnection,
+    flat,
+    pairs,
+)
 from recsys_cli.domain import (
     BEGINNING,
     Health,
@@ -30,7 +37,7 @@ from recsys_cli.generations import FIRST
 from recsys_cli.ports import Embedding, Vector
 from recsys_cli.vectors import redis_query
 from recsys_cli.vectors.redis_index import RedisIndex, is_missing, key_prefix
-from recsys_cli.vectors.redis_query import LARGEST_LIMIT, Effort
+from recsys_cli.vectors.redis_query import LARGEST_LIMIT, Search, attribute_field
 
 FLOAT32 = np.dtype("<f4")
 
@@ -46,6 +53,7 @@ class RedisHnsw:
     """See ports.VectorStore: one generation of the index, with vectors of ``dimension``.
 
     ``ef_runtime``: candidates that a search keeps, None for what the index was made with.
+    ``attributes``: those that can be filtered by, in the order of the index's schema.
     """
 
     def __init__(
@@ -56,8 +64,10 @@ class RedisHnsw:
         dimension: int,
         generation: int = FIRST,
         ef_runtime: int | None = None,
+        attributes: Sequence[str] = (),
     ) -> None:
         self._connection = connection
+        self._attributes = attributes
         self._ef = ef_runtime
         self._dimension = dimension
         self._index = RedisIndex(connection, index, generation)
@@ -120,28 +130,35 @@ class RedisHnsw:
                 yield page
 
     def search(
+        self, vector: Vector, limit: int, where: SearchFilter | None = None
+    ) -> list[Neighbor]:
+        return self.search_many([vector], limit, where)[0]
+
+    def search_many(
         self,
-        vector: Vector,
+        queries: Sequence[Vector],
         limit: int,
         where: SearchFilter | None = None,
         *,
         ef: int | None = None,
         exact: bool = False,
-    ) -> list[Neighbor]:
+    ) -> list[list[Neighbor]]:
         if limit < 1:
-            return []
+            return [[] for _ in queries]
         limit = min(limit, LARGEST_LIMIT - 1)
-        where = where or SearchFilter()
-        query = self._bytes(vector, "the query")
+        how = Search(
+            where or SearchFilter(), self._attributes, self._ef if ef is None else ef, exact
+        )
+        vectors = [self._bytes(vector, "the query") for vector in queries]
         asked = limit + 1
-        effort = Effort(ef=self._ef if ef is None else ef, is_exact=exact)
-        found = self._nearest(query, asked, where, effort)
-        while _cuts_a_tie(found, asked, limit):
+        answers = self._nearest(vectors, asked, how)
+        while cut := [n for n, found in enumerate(answers) if _cuts_a_tie(found, asked, limit)]:
             # Of all that share the last score the smallest ids are wanted, so look further.
             asked *= 4
-            found = self._nearest(query, asked, where, effort)
-        right = [n for n in found if where.category is None or n.category == where.category]
-        return right[:limit]
+            wider = self._nearest([vectors[n] for n in cut], asked, how)
+            for n, found in zip(cut, wider, strict=True):
+                answers[n] = found
+        return [how.right(found)[:limit] for found in answers]
 
     def health(self) -> Health:
         health = self._connection.health("vectors")
@@ -152,21 +169,21 @@ class RedisHnsw:
     def close(self) -> None:
         self._connection.close()
 
-    def _nearest(
-        self, query: bytes, limit: int, where: SearchFilter, effort: Effort
-    ) -> list[Neighbor]:
+    def _nearest(self, vectors: list[bytes], limit: int, how: Search) -> list[list[Neighbor]]:
+        name = self._index.searched_name
         try:
-            name = self._index.searched_name
-            reply = self._connection.call(*redis_query.knn(name, query, limit, where, effort))
+            replies = self._connection.pipeline(
+                redis_query.knn(name, vector, limit, how) for vector in vectors
+            )
         except ErrorReply as error:
             if not is_missing(error):
                 raise
             if self._index.look_again():
-                return self._nearest(query, limit, where, effort)
+                return self._nearest(vectors, limit, how)
             raise IndexMissing(
                 f"there is no index {self._index.name!r}", hint="recsys index create"
             ) from error
-        return redis_query.neighbors(reply, self._prefix)
+        return [redis_query.neighbors(reply, self._prefix) for reply in replies]
 
     def _read(self, product_ids: Sequence[str], *names: str) -> dict[str, list[bytes | None]]:
         replies = self._connection.pipeline(("HMGET", self._key(i), *names) for i in product_ids)
@@ -190,6 +207,11 @@ class RedisHnsw:
                 name=texts.get(b"name", ""),
                 category=texts.get(b"category", ""),
                 price=redis_query.price(texts),
+                attributes={
+                    n: texts[f]
+                    for n in self._attributes
+                    if (f := attribute_field(n).encode()) in texts
+                },
             ),
             _source(*(fields.get(name) for name in _SOURCE)),
             texts.get(b"updated_at", ""),
@@ -228,12 +250,22 @@ class RedisHnsw:
                 *("model_version", source.model_version),
                 *("text_digest", source.text_digest),
             )
+        fields = {"category": metadata.category, "name": metadata.name}
+        absent = []
+        if metadata.price is None:
+            absent.append("price")
+        else:
+            fields["price"] = repr(float(metadata.price))
+        for name in self._attributes:
+            if name in metadata.attributes:
+                fields[attribute_field(name)] = metadata.attributes[name]
+            else:
+                absent.append(attribute_field(name))
+        fields["updated_at"] = embedding.updated_at
         return (
-            str(source.position),
-            vector,
-            "" if metadata.price is None else repr(float(metadata.price)),
-            *("category", metadata.category, "name", metadata.name),
-            *("updated_at", embedding.updated_at),
+            *(str(source.position), vector, len(absent)),
+            *absent,
+            *flat(fields),
             *computed_from,
         )
 

@@ -24,6 +24,7 @@ from recsys_cli.connections.redis import (
 from recsys_cli.domain import IndexInfo, IndexSpec, utc_now
 from recsys_cli.errors import BackendRefused, BackendUnavailable, IndexMismatch
 from recsys_cli.generations import FIRST, Generation, GenerationState
+from recsys_cli.vectors.redis_query import attribute_alias, attribute_field
 
 SEPARATOR = "\x1f"
 """Splits a tag field into several tags, which a category never is: no clean text contains it."""
@@ -126,6 +127,7 @@ class RedisIndex:
             memory_bytes=round(megabytes * 1024 * 1024),
             parameters=parameters,
             model_versions=self._model_versions(),
+            attributes=_attributes(facts),
         )
 
     def _facts(self) -> dict[bytes, Reply] | None:
@@ -212,6 +214,9 @@ class RedisIndex:
             for name, value in self._parameters(facts).items()
             if value != wanted[name]
         ]
+        if (found := _attributes(facts)) != list(spec.attributes):
+            have, want = (", ".join(names) or "none" for names in (found, spec.attributes))
+            differences.append(f"attributes {have}, not {want}")
         if differences:
             raise IndexMismatch(
                 f"the index {self._name!r} exists with {'; '.join(differences)}",
@@ -261,13 +266,26 @@ def _creation(name: str, generation: int, spec: IndexSpec) -> Command:
         *("M", spec.m, "EF_CONSTRUCTION", spec.ef_construction, "EF_RUNTIME", spec.ef_runtime),
     )
     tag = ("TAG", "SEPARATOR", SEPARATOR, "CASESENSITIVE")
+    attributes = [
+        word
+        for number, attribute in enumerate(spec.attributes)
+        for word in (attribute_field(attribute), "AS", attribute_alias(number), *tag)
+    ]
     return (
         *("FT.CREATE", name, "ON", "HASH", "PREFIX", 1, key_prefix(generation), "SCHEMA"),
         *("vector", "VECTOR", "HNSW", len(hnsw), *hnsw),
         *("category", *tag, "INDEXEMPTY"),
         *("price", "NUMERIC"),
+        *attributes,
         *("model_version", *tag),
     )
+
+
+def _attributes(facts: dict[bytes, Reply]) -> list[str]:
+    """Return the attributes that products can be filtered by, in the order of the schema."""
+    before = attribute_field("").encode()
+    identifiers = [pairs(field[:4])[b"identifier"] for field in facts[b"attributes"]]
+    return [i.removeprefix(before).decode() for i in identifiers if i.startswith(before)]
 
 
 def _vector_field(facts: dict[bytes, Reply]) -> dict[str, str]:

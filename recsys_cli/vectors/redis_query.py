@@ -27,27 +27,48 @@ _TIE_DIGITS = 6
 _RETURNED = ("distance", "category", "name", "price", "updated_at")
 
 
-class Effort(NamedTuple):
-    """``ef``: candidates to keep in the graph, None for the index's own; or every vector."""
+class Search(NamedTuple):
+    """What is looked for, and how: ``ef`` candidates kept in the graph, None for the index's own.
 
+    ``attributes``: those of the schema, in its order. ``exact``: every vector is compared.
+    """
+
+    where: SearchFilter
+    attributes: Sequence[str] = ()
     ef: int | None = None
-    is_exact: bool = False
+    exact: bool = False
+
+    def right(self, found: list[Neighbor]) -> list[Neighbor]:
+        """Return those whose category is the wanted one to the letter; see ``_tag``."""
+        category = self.where.category
+        return [n for n in found if category is None or n.category == category]
 
 
-def knn(index: str, vector: bytes, limit: int, where: SearchFilter, effort: Effort) -> Command:
+def attribute_field(name: str) -> str:
+    """Return the field of the hash that holds an attribute."""
+    return f"attribute:{name}"
+
+
+def attribute_alias(number: int) -> str:
+    """Return what queries call the attribute: its name may hold any characters."""
+    return f"attribute_{number}"
+
+
+def knn(index: str, vector: bytes, limit: int, how: Search) -> Command:
     """Return the command for the ``limit`` products closest to ``vector``, filtered before."""
-    conditions, values = _conditions(where)
-    parameters: dict[str, Argument] = {"limit": limit, "vector": vector, **values}
-    how = ""
-    if effort.is_exact:
+    conditions, parameters = _conditions(how.where, how.attributes)
+    parameters |= {"limit": limit, "vector": vector}
+    effort = ""
+    if how.exact:
         # The policy goes with a filter only, so there is one: it lets everything pass.
-        how = " HYBRID_POLICY ADHOC_BF"
-        if conditions == "*":
-            conditions, parameters["none"] = "(-@category:{$none})", NO_CATEGORY
-    elif effort.ef is not None:
-        how, parameters["ef"] = " EF_RUNTIME $ef", max(effort.ef, 1)
+        effort = " HYBRID_POLICY ADHOC_BF"
+        if not conditions:
+            conditions, parameters["none"] = ["-@category:{$none}"], NO_CATEGORY
+    elif how.ef is not None:
+        effort, parameters["ef"] = " EF_RUNTIME $ef", how.ef
+    matching = f"({' '.join(conditions)})" if conditions else "*"
     return (
-        *("FT.SEARCH", index, f"{conditions}=>[KNN $limit @vector $vector{how} AS distance]"),
+        *("FT.SEARCH", index, f"{matching}=>[KNN $limit @vector $vector{effort} AS distance]"),
         *("PARAMS", 2 * len(parameters), *(x for pair in parameters.items() for x in pair)),
         *("RETURN", len(_RETURNED), *_RETURNED),
         # Without a LIMIT ten come back; without a TIMEOUT, what was found in half a second.
@@ -80,17 +101,28 @@ def rounded(neighbor: Neighbor) -> float:
     return round(neighbor.similarity_score, _TIE_DIGITS)
 
 
-def _conditions(where: SearchFilter) -> tuple[str, dict[str, Argument]]:
+def _conditions(
+    where: SearchFilter, attributes: Sequence[str]
+) -> tuple[list[str], dict[str, Argument]]:
     conditions: list[str] = []
     values: dict[str, Argument] = {}
+
+    def among(tags: Sequence[str]) -> str:
+        names = [f"tag{len(values) + n}" for n in range(len(tags))]
+        values.update(zip(names, map(_tag, tags), strict=True))
+        return "{" + "|".join(f"${name}" for name in names) + "}"
+
     if where.category is not None:
-        conditions.append("@category:{$category}")
-        values["category"] = _tag(where.category)
+        conditions.append(f"@category:{among([where.category])}")
+    if where.exclude_categories:
+        conditions.append(f"-@category:{among(where.exclude_categories)}")
+    for name, wanted in where.attributes.items():
+        conditions.append(f"@{attribute_alias(attributes.index(name))}:{among(wanted)}")
     if where.price_min is not None or where.price_max is not None:
         conditions.append("@price:[$low $high]")
         values["low"] = "-inf" if where.price_min is None else repr(float(where.price_min))
         values["high"] = "+inf" if where.price_max is None else repr(float(where.price_max))
-    return (f"({' '.join(conditions)})" if conditions else "*"), values
+    return conditions, values
 
 
 def _tag(value: str) -> bytes:

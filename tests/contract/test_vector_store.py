@@ -272,3 +272,23 @@ def test_the_answer_is_that_of_brute_force(
     np.testing.assert_allclose(
         [n.similarity_score for n in found], [scores[i] for i in ids(found)], atol=1e-5
     )
+
+
+def test_many_queries_get_what_each_alone_would(store: VectorStore) -> None:
+    rows = [unit(1, n / 7, n % 3) for n in range(40)]
+    store.write([entry(f"p-{n}", row) for n, row in enumerate(rows)])
+    alone = [store.search(row, 5) for row in rows]
+    assert store.search_many(rows, 5) == alone
+    assert store.search_many(rows, 5, exact=True) == alone
+    assert store.search_many(rows, 5, ef=100) == alone
+    assert store.search_many([], 5) == []
+
+
+def test_categories_can_be_excluded(store: VectorStore) -> None:
+    store.write([entry(f"p-{n}", unit(1, n), category=c) for n, c in enumerate(CATEGORIES)])
+    for number, category in enumerate(CATEGORIES):
+        where = SearchFilter(exclude_categories=(category,))
+        found = {n.product_id for n in store.search(unit(1), 20, where)}
+        assert found == {f"p-{n}" for n in range(len(CATEGORIES)) if n != number}
+    nothing = SearchFilter(exclude_categories=tuple(CATEGORIES))
+    assert store.search(unit(1), 20, nothing) == []

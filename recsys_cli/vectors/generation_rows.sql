@@ -1,4 +1,4 @@
--- The queries of vectors/embedded_generations.py. A name stands before each.
+-- The queries of vectors/generation_rows.py and vectors/embedded_generations.py. A name stands before each.
 
 -- name: rows
 SELECT facts FROM generations WHERE index_name = ? ORDER BY number
