@@ -41,6 +41,7 @@ from recsys_cli.domain import (
 )
 from recsys_cli.generations import Generation
 from recsys_cli.merge import ProductState
+from recsys_cli.neighbor_lists import NeighborList
 
 Vector: TypeAlias = npt.NDArray[np.float32]
 """One embedding: shape (dimension,), unit length."""
@@ -404,6 +405,22 @@ class Generations(Connected, Protocol):
 
     def drop(self, token: int, number: int) -> None:
         """Remove a generation that does not serve: its index, its embeddings, then its entry."""
+        ...
+
+
+class NeighborSink(Protocol):
+    """Where neighbor lists go. It remembers, over runs that were killed, which it has."""
+
+    def already(self, product_ids: Sequence[str]) -> list[bool]:
+        """Return for each product whether this export has its list. Each is asked for once."""
+        ...
+
+    def write(self, lists: Sequence[NeighborList]) -> None:
+        """Keep these, for good once it returns."""
+        ...
+
+    def finish(self) -> None:
+        """Put the lists in the place of earlier ones, but for products that were not asked for."""
         ...
 
 

@@ -9,7 +9,8 @@ from functools import cached_property
 from threading import RLock
 from typing import TYPE_CHECKING
 
-from recsys_cli.generations import serving
+from recsys_cli.errors import UsageError
+from recsys_cli.generations import Generation, serving
 from recsys_cli.settings import BackendType, ModelKind, Settings
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         EventProcessor,
         Generations,
         ModelFactory,
+        NeighborSink,
         VectorStore,
     )
 
@@ -57,6 +59,18 @@ class Backends:
     def get_model_factory(self) -> ModelFactory:
         with self._lock:
             return self._models
+
+    def get_neighbor_sink(self, generation: Generation, of: str) -> NeighborSink:
+        """Return where the neighbor lists of a generation go in Redis. Raises UsageError."""
+        if self.settings.vectors_backend is not BackendType.REDIS:
+            raise UsageError(
+                "neighbor lists for one GET need Redis, and the vectors are in the embedded file",
+                hint="name it by --redis or REDIS_URL, or export to a file",
+            )
+        from recsys_cli.vectors.redis_neighbors import RedisNeighbors
+
+        with self._lock:
+            return RedisNeighbors(self._redis, generation=generation.number, of=of)
 
     def close(self) -> None:
         """Close what was opened; harmless when nothing was."""

@@ -20,6 +20,7 @@ from recsys_cli.cli import (
     import_feed,
     index,
     model,
+    neighbors,
     options,
     product,
     reembed,
@@ -85,6 +86,7 @@ app.add_typer(group.app)
 app.add_typer(product.app)
 app.add_typer(index.app)
 app.add_typer(model.app)
+app.add_typer(neighbors.app)
 app.add_typer(config.app)
 
 

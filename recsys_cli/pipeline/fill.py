@@ -81,6 +81,16 @@ def missing(target: Target, catalog: Catalog) -> Iterator[str]:
             yield from (p.id for p, row in zip(absent, rows, strict=True) if row.any())
 
 
+def embed_missing(target: Target, catalog: Catalog) -> list[str]:
+    """Embed what came in since the filling; return what is missing all the same."""
+    left = []
+    for product_ids in batched(missing(target, catalog), PAGE):
+        embed_states(catalog.get(product_ids), catalog, [target], lambda: [target])
+        stored, states = target.vectors.stored(product_ids), catalog.get(product_ids)
+        left += [i for i in product_ids if i not in stored and i in states and states[i].exists]
+    return left
+
+
 def _lacking(states: Mapping[str, ProductState], target: Target) -> dict[str, ProductState]:
     stored = target.vectors.stored(list(states))
     return {

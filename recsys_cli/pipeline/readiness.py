@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import islice
 
 import numpy as np
 
 from recsys_cli.errors import InvalidData
 from recsys_cli.pipeline.embed import Target
 from recsys_cli.pipeline.exact import Scored, nearest, stored_pages
-from recsys_cli.pipeline.fill import Filled, missing
+from recsys_cli.pipeline.fill import Filled, embed_missing
 from recsys_cli.pipeline.recall import Sample, Truth, exact_truth, measure_recall
 from recsys_cli.ports import Catalog, Vector, VectorStore
 
 _NAMED = 5
-_LOOKS = 3
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Readiness:
-    """``missing``: some of the products that have words, and no embedding, and why that is odd.
+    """``missing``: products that have words and, though embedded, no embedding.
 
     ``unindexed``: embeddings that the index does not have. ``overlap`` is None where the serving
     generation has no neighbors to compare with.
@@ -55,7 +52,7 @@ class Readiness:
         if self.products == 0:
             said.append("it is empty")
         if self.missing:
-            said.append(f"products are missing: {', '.join(self.missing)} ...")
+            said.append(f"products are missing: {', '.join(self.missing[:_NAMED])} ...")
         if self.unindexed > 0:
             said.append(f"the index lacks {self.unindexed:,} of the embeddings")
         if self.zero_vectors > limits.max_zero_vectors:
@@ -80,20 +77,12 @@ def readiness(
     truth = exact_truth(target.vectors, target.model.dimension, limits.sample)
     return Readiness(
         products=filled.products,
-        missing=_settled(lambda: list(islice(missing(target, catalog), _NAMED))),
+        missing=embed_missing(target, catalog),
         unindexed=_unindexed(target.vectors),
         zero_vectors=filled.wordless / max(1, filled.products),
         recall=measure_recall(target.vectors, truth).mean,
         overlap=_overlap(truth, serving, target.model.dimension),
     )
-
-
-def _settled(look: Callable[[], list[str]]) -> list[str]:
-    """Look again as long as something is found: an event on its way explains it, at first."""
-    found = look()
-    for _ in range(_LOOKS - 1):
-        found = found and look()
-    return found
 
 
 def _unindexed(vectors: VectorStore) -> int:

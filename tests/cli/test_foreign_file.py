@@ -49,6 +49,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "index create": [],
     "index info": [],
     "index check": [],
+    "neighbors export": ["-o", "neighbors.jsonl"],
     "index generations": [],
     "index rollback": [],
     "index prune": ["--yes"],

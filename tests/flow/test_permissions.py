@@ -12,6 +12,7 @@ from recsys_cli.connections.redis import CommandUnavailable
 from recsys_cli.domain import IndexSpec, Product
 from recsys_cli.errors import BackendRefused
 from recsys_cli.generations import FIRST
+from recsys_cli.neighbor_lists import NeighborList
 from recsys_cli.pipeline.consume import ConsumeOptions, Consumer
 from recsys_cli.pipeline.dead_letters import LetterChoice, newest, purge, replay
 from recsys_cli.pipeline.health import check_health
@@ -94,6 +95,9 @@ def operate(opened: Backends) -> None:
     generations.serve(token, FIRST)
     generations.drop(token, new.number)
     generations.unlock(token)
+    sink = opened.get_neighbor_sink(new, "a test")
+    sink.write([NeighborList("lamp", [])])
+    sink.finish()
     put_product(events, opened.get_catalog(), "lamp", {"name": "Lamp"})
 
     def fail(_: Sequence[Product]) -> None:
