@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from recsys_cli.cli import (
+    backup,
     config,
     consume,
     demo,
@@ -74,6 +75,9 @@ for command in (
     similar.similar,
     explain.explain,
     evaluate.evaluate,
+    backup.export,
+    backup.restore,
+    backup.promote,
     status.lag,
     status.pending,
     status.health,

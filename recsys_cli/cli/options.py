@@ -46,12 +46,19 @@ redis_for_all: ContextVar[str | None] = ContextVar("redis_for_all", default=None
 
 @contextmanager
 def backends(
-    redis: str | None, *, home: str | None = None, claim_idle_ms: int = 60_000
+    redis: str | None,
+    *,
+    home: str | None = None,
+    claim_idle_ms: int = 60_000,
+    only_redis: bool = False,
 ) -> Iterator[Backends]:
-    """Open the configured backends, and say on stderr which they are."""
+    """Open the configured backends, and say on stderr which they are.
+
+    ``only_redis``: all of them in that Redis, whatever else is set.
+    """
     from recsys_cli.wiring import Backends
 
-    settings = settings_for(redis, home=home)
+    settings = settings_for(redis, home=home, only_redis=only_redis)
     render.notice(settings.describe())
     for warning in settings.warnings():
         render.warning(warning)
@@ -68,8 +75,14 @@ def confirm(verb: str, what: str, *, yes: bool) -> None:
     typer.confirm(f"{verb.capitalize()} {what}?", abort=True, err=True)
 
 
-def settings_for(redis: str | None, *, home: str | None = None) -> Settings:
+def settings_for(
+    redis: str | None, *, home: str | None = None, only_redis: bool = False
+) -> Settings:
     """Load the settings under the command's flags."""
     from recsys_cli.settings import load
 
-    return load({"redis_url": redis or redis_for_all.get(), "recsys_home": home})
+    flags: dict[str, object] = {"redis_url": redis or redis_for_all.get(), "recsys_home": home}
+    if only_redis:
+        names = ("event_processor_type", "catalog_type", "vector_store_type")
+        flags |= dict.fromkeys(names, "redis")
+    return load(flags)

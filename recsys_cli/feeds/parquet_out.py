@@ -1,8 +1,8 @@
-"""Parquet files that others read; needs the ``parquet`` extra."""
+"""Parquet files that others read, written some rows at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,26 +10,26 @@ import pyarrow.parquet as pq
 
 from recsys_cli.batches import batched
 
-ROWS_AT_ONCE = 50_000
+ROWS_AT_ONCE = 5000
 
 
-def write_table(rows: Iterable[tuple[object, ...]], schema: pa.Schema, path: Path) -> None:
-    """Write the rows, some at a time, as columns of the schema."""
+def write_table(rows: Iterable[Mapping[str, object]], schema: pa.Schema, path: Path) -> int:
+    """Write the rows as columns of the schema; return how many there were."""
+    count = 0
     with pq.ParquetWriter(path, schema) as writer:
         for some in batched(rows, ROWS_AT_ONCE):
-            columns: Sequence[Sequence[object]] = list(zip(*some, strict=True))
-            arrays = [
-                pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)
-            ]
-            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+            writer.write_table(pa.Table.from_pylist(some, schema=schema))
+            count += len(some)
+    return count
 
 
 def write_neighbors(rows: Iterable[tuple[str, int, str, float]], path: Path) -> None:
     """Write a row for each neighbor."""
-    columns: list[pa.Field[pa.DataType]] = [
-        pa.field("product_id", pa.string()),
-        pa.field("rank", pa.int32()),
-        pa.field("neighbor_id", pa.string()),
-        pa.field("score", pa.float64()),
-    ]
-    write_table(rows, pa.schema(columns), path)
+    types: dict[str, pa.DataType] = {
+        "product_id": pa.string(),
+        "rank": pa.int32(),
+        "neighbor_id": pa.string(),
+        "score": pa.float64(),
+    }
+    schema = pa.schema(types)
+    write_table((dict(zip(types, row, strict=True)) for row in rows), schema, path)

@@ -102,7 +102,7 @@ def _entries(
             text_digest=model.text_digest(product),
         )
         if _same_text(stored.get(product.id), source):
-            fresh.append(Embedding(product.id, None, _metadata(product, names), source, now))
+            fresh.append(Embedding(product.id, None, metadata_of(product, names), source, now))
         else:
             stale.append((product, source))
     counts.refreshed += len(fresh)
@@ -111,7 +111,7 @@ def _entries(
     matrix = model.embed([product for product, _ in stale])
     for (product, source), vector in zip(stale, matrix, strict=True):
         if vector.any():
-            fresh.append(Embedding(product.id, vector, _metadata(product, names), source, now))
+            fresh.append(Embedding(product.id, vector, metadata_of(product, names), source, now))
             counts.embedded += 1
         else:
             counts.wordless.append(product.id)
@@ -126,7 +126,8 @@ def _same_text(stored: StoredEmbedding | None, wanted: StoredEmbedding) -> bool:
     )
 
 
-def _metadata(product: Product, attributes: Sequence[str]) -> ProductMetadata:
+def metadata_of(product: Product, attributes: Sequence[str]) -> ProductMetadata:
+    """Return what is kept beside the vector; of the ``attributes`` those that it has."""
     return ProductMetadata(
         name=product.name,
         category=product.category,

@@ -19,6 +19,7 @@ from recsys_cli.settings import load
 from recsys_cli.wiring import Backends
 from tests.acl import acl_user, operator_rules, worker_rules
 from tests.cli.reference import commands
+from tests.cli.test_foreign_file import BACKUP
 from tests.commands import Recsys
 from tests.servers import RedisServer, free_port
 
@@ -35,12 +36,14 @@ NEEDED = {
     "model export": ["-o", "lamp.model"],
     "index drop": ["--yes"],
     "index prune": ["--yes"],
+    "promote": ["--to", "redis://localhost:1"],
+    "restore": ["--replace"],
     "group drop": ["--yes"],
     "dlq purge": ["--yes", "--all"],
     "dlq replay": ["--all"],
 }
 ARGUMENTS = {"files": "feed.csv", "letter_id": "1-1", "ids": None, "file": None, "feeds": None}
-ARGUMENTS["model_file"] = "a.model"
+ARGUMENTS |= {"model_file": "a.model", "backup_file": "shop.jsonl"}
 
 
 @dataclass
@@ -133,6 +136,7 @@ def test_no_command_shows_it(
     monkeypatch.chdir(tmp_path)
     caplog.set_level(logging.DEBUG)
     Path("feed.csv").write_text("id,name,category\nlamp,Desk lamp,A\nlamp-2,Desk lamp small,A\n")
+    Path("shop.jsonl").write_bytes(BACKUP)
     Path("a.model").write_bytes(TfidfFactory().fit([]).to_bytes())
     with STATES[state](redis_server) as (port, user):
         chosen = places(port, user)[place]
@@ -144,6 +148,8 @@ def test_no_command_shows_it(
             assert MARK not in result.out + result.err + caplog.text, words
             if words[:2] != ["config", "show"]:
                 expected = {2} if "not encoded" in place else ANSWERS[state]
+                # Its target is nowhere.
+                expected = expected | {5} if words[0] == "promote" else expected
                 assert result.exit_code in expected, (words, result)
 
 
