@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -42,6 +45,54 @@ def test_the_two_commands_are_targets_and_ci_runs_the_second() -> None:
     assert "make test" in (CHECKOUT / ".ci" / "run").read_text()
     assert "make demo" in TEXT
     assert "make test" in TEXT
+
+
+def test_the_lines_of_cron_do_their_work(tmp_path: Path) -> None:
+    reader = readme.Reader(tmp_path / "shop", readme.SHOWN_REDIS)
+    feeds = tmp_path / "feeds"
+    feeds.mkdir()
+    shutil.copy(CHECKOUT / "sample_data" / "products.csv", feeds)
+    (crontab,) = (b for b in readme.blocks(TEXT) if b.language == "crontab")
+    commands = [line.split(maxsplit=5)[5] for line in crontab.body.splitlines()]
+    assert [command.split()[1] for command in commands] == [
+        *("import", "consume", "drift", "index", "neighbors"),
+    ]
+    for command in commands:
+        said = reader.type(command.replace("/srv/feeds", str(feeds)))
+        assert reader.exit_code == 0, said
+    assert len((feeds / "neighbors.jsonl").read_text("utf-8").splitlines()) == 152
+
+
+def test_the_units_of_systemd_do_their_work(tmp_path: Path) -> None:
+    units = {
+        Path(b.body.split()[1]).name: b.body for b in readme.blocks(TEXT) if b.language == "ini"
+    }
+    assert set(units) == {
+        *("recsys-consume.service", "recsys-reembed.service", "recsys-reembed.timer"),
+    }
+    reader = readme.Reader(tmp_path / "shop", readme.SHOWN_REDIS)
+    reader.type("recsys import sample_data/products.csv")
+    started = {name: re.findall(r"^ExecStart=\S+/bin/(.*)$", u, re.M) for name, u in units.items()}
+    (consume,), (reembed,) = (started[f"recsys-{name}.service"] for name in ("consume", "reembed"))
+    # As systemd stops it: SIGTERM, and 143 is a success.
+    reader.type(f"timeout --preserve-status 5 {consume}")
+    assert reader.exit_code == 143
+    assert "is not stale" in reader.type(reembed)
+    assert reader.exit_code == 0
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="this system has no systemd")
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
+    names = []
+    for block in readme.blocks(TEXT):
+        if block.language == "ini":
+            names.append(tmp_path / Path(block.body.split()[1]).name)
+            body = block.body.replace("/srv/recsys/.venv/bin/recsys", shutil.which("true") or "")
+            names[-1].write_text(body)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *map(str, names)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_wrong_output_would_be_noticed(tmp_path: Path) -> None:
