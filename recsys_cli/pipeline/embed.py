@@ -64,11 +64,20 @@ def embed_states(
             # What we hold is all that is left of them.
             newest |= catalog.merge(flushed)
         before, followed = followed, look_again()
+        _clear_dropped(before, followed)
         if {t.generation.number for t in followed} <= {t.generation.number for t in before}:
             states = {i: newest[i] for i, state in states.items() if newest[i] != state}
         else:
             states = newest
     return counts
+
+
+def _clear_dropped(before: Sequence[Target], now: Sequence[Target]) -> None:
+    """Leave nothing in a generation that was dropped while it was written to."""
+    left = {target.generation.number for target in now}
+    for target in before:
+        if target.generation.number not in left and target.vectors.info() is None:
+            target.vectors.drop_index(embeddings=True)
 
 
 def _store(states: Mapping[str, ProductState], target: Target, counts: EmbedCounts) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from recsys_cli.generations import GenerationState, serving
+from recsys_cli.pipeline.embed import Target, embed_states
+from recsys_cli.pipeline.model import SharedModels
 from recsys_cli.settings import load
 from recsys_cli.wiring import Backends
 from tests.commands import Recsys, recsys_process
@@ -283,6 +285,26 @@ def test_queries_while_it_runs(recsys: Recsys, tmp_path: Path) -> None:
         expected = {i for n, i in enumerate(ids) if n % 3}
         assert vectors.get(ids).keys() == expected
         assert len(vectors.info().model_versions) == 1  # type: ignore[union-attr]
+
+
+def test_who_writes_to_a_dropped_generation_leaves_nothing(opened: Backends, shop: Recsys) -> None:
+    catalog, every = opened.get_catalog(), opened.get_generations()
+    events, factory = opened.get_event_processor(), opened.get_model_factory()
+    models = SharedModels(events, catalog, factory)
+
+    def targets() -> list[Target]:
+        followed = [g for g in every.all() if g.is_followed]
+        return [Target(g, every.store(g), models.of(g)) for g in followed]
+
+    stale = targets()
+    shop("reembed", "--keep", 0)
+
+    # A consumer that was stopped for a while, after it had looked.
+    embed_states(catalog.get(["prod-101"]), catalog, stale, targets)
+
+    assert stale[0].vectors.stored(["prod-101"]) == {}
+    assert [page for page in stale[0].vectors.entries() if page] == []
+    assert [g.number for g in every.all()] == [2]
 
 
 def test_what_serves_is_what_is_listed(opened: Backends, shop: Recsys) -> None:
