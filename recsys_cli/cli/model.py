@@ -31,11 +31,11 @@ app = typer.Typer(
 MODEL_COLUMNS = (
     render.Column("version", whole=True),
     render.Column("in use", whole=True),
-    render.Column("generations", whole=True),
-    render.Column("kind", whole=True),
-    render.Column("fitted on", "right", whole=True),
+    render.Column("generations", wraps=True),
+    render.Column("kind"),
+    render.Column("products", "right", whole=True),
     render.Column("size", "right", whole=True),
-    render.Column("saved", whole=True),
+    render.Column("saved", wraps=True),
 )
 
 Output = Annotated[
