@@ -17,9 +17,13 @@ FIRST = 1
 
 
 class GenerationState(StrEnum):
-    """``returning``: a kept one that is brought up to date, to serve again."""
+    """``returning``: a kept one that is brought up to date, to serve again.
+
+    ``unfinished``: the run that was building it is over, and may be taken up by another.
+    """
 
     BUILDING = "building"
+    UNFINISHED = "unfinished"
     SERVING = "serving"
     KEPT = "kept"
     RETURNING = "returning"
@@ -39,8 +43,22 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_followed(self) -> bool:
-        """Whether consumers write to it. A kept one stays as it was."""
-        return self.state is not GenerationState.KEPT
+        """Whether consumers write to it. The others stay as they are."""
+        return self.state not in (GenerationState.KEPT, GenerationState.UNFINISHED)
+
+
+_LEFT = {
+    GenerationState.BUILDING: GenerationState.UNFINISHED,
+    GenerationState.RETURNING: GenerationState.KEPT,
+}
+
+
+def as_left(generations: Sequence[Generation]) -> list[Generation]:
+    """Return them as they are while no run holds the lock: nobody need write to what it left.
+
+    The next run compares everything with the catalog, and consumers write to it from then on.
+    """
+    return [msgspec.structs.replace(g, state=_LEFT.get(g.state, g.state)) for g in generations]
 
 
 def serving(generations: Sequence[Generation]) -> Generation:

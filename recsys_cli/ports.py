@@ -368,11 +368,15 @@ class VectorStore(Connected, Protocol):
 class Generations(Connected, Protocol):
     """The generations under one index name. Who changes them holds the lock, by its token.
 
-    Each change raises LockHeld, and changes nothing, where another run has taken the lock since.
+    Each change raises LockHeld, and changes nothing, once the lock has expired, or another run has
+    it: then consumers may have stopped writing to what was being built.
     """
 
     def all(self) -> list[Generation]:
-        """Return them, oldest first; one serves. In the beginning that is the first, empty."""
+        """Return them, oldest first; one serves. In the beginning that is the first, empty.
+
+        While nobody holds the lock, what a run was building is unfinished.
+        """
         ...
 
     def store(self, generation: Generation) -> VectorStore:

@@ -22,6 +22,7 @@ def held_lock(generations: Generations, ttl_ms: int = TTL_MS) -> Iterator[int]:
 
     Raises LockHeld where another run has it. Should it be lost within the block, by an outage that
     lasts, every change under the token is refused: so nobody need ask whether it is still held.
+    It is never had back: consumers may have stopped writing to what this run builds.
     """
     token = generations.lock(f"{socket.gethostname()}-{os.getpid()}, since {utc_now()}", ttl_ms)
     over = threading.Event()

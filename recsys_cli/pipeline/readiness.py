@@ -78,16 +78,20 @@ def readiness(
     return Readiness(
         products=filled.products,
         missing=embed_missing(target, catalog),
-        unindexed=_unindexed(target.vectors),
+        unindexed=_unindexed(target.vectors, truth.ids),
         zero_vectors=filled.wordless / max(1, filled.products),
         recall=measure_recall(target.vectors, truth).mean,
         overlap=_overlap(truth, serving, target.model.dimension),
     )
 
 
-def _unindexed(vectors: VectorStore) -> int:
+def _unindexed(vectors: VectorStore, sample: list[str]) -> int:
+    """Return how many embeddings the index refused, or lacks, as far as the sample tells."""
     info = vectors.info()
-    return 0 if info is None else max(info.failures, info.documents - info.indexed)
+    if info is None:
+        return len(sample)
+    stored = vectors.stored(vectors.unindexed(sample))
+    return max(info.failures, info.documents - info.indexed, len(stored))
 
 
 def _overlap(truth: Truth, old: VectorStore, dimension: int) -> float | None:

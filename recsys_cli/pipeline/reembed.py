@@ -98,6 +98,8 @@ class Reembedding:
             refusals = found.refusals(options.limits)
             if refusals:
                 self._generations.drop(token, after.number)
+                if options.model_version is None:
+                    self._forget_models_of([after])
             else:
                 self._serve(token, after)
                 self._drop_kept(token, options.keep)

@@ -13,7 +13,7 @@ import msgspec
 from recsys_cli.connections.sqlite import EmbeddedFile
 from recsys_cli.domain import Health, IndexSpec, utc_now
 from recsys_cli.errors import LockHeld
-from recsys_cli.generations import FIRST, Generation, GenerationState, serving
+from recsys_cli.generations import FIRST, Generation, GenerationState, as_left, serving
 from recsys_cli.ports import VectorStore
 from recsys_cli.vectors import generation_rows
 from recsys_cli.vectors.embedded import EmbeddedVectors
@@ -38,8 +38,11 @@ class EmbeddedGenerations:
         self._dimension = dimension
 
     def all(self) -> list[Generation]:
+        now_ms = _now_ms()
         with self._file.reading() as connection:
-            return self._rows(connection)
+            rows = self._rows(connection)
+            is_locked = self._lock(connection).expires_at_ms > now_ms
+        return rows if is_locked else as_left(rows)
 
     def store(self, generation: Generation) -> VectorStore:
         return EmbeddedVectors(
@@ -128,9 +131,11 @@ class EmbeddedGenerations:
     @contextmanager
     def _changing(self, token: int) -> Iterator[Connection]:
         with self._file.transaction() as connection:
-            if self._lock(connection).token != token:
+            lock = self._lock(connection)
+            if lock.token != token or lock.expires_at_ms <= _now_ms():
                 raise LockHeld(
-                    "another run has taken the lock meanwhile", hint="recsys index generations"
+                    "the lock was lost: it expired in an outage, or another run took it",
+                    hint="run the same command again: it goes on where it was",
                 )
             yield connection
 

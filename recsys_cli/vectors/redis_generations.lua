@@ -1,7 +1,9 @@
--- Change the table of generations, if the lock is still held by this token.
+-- Change the table of generations, if the lock is still held by this token, and has not expired.
 -- KEYS[1]; ARGV: token, alias and index ('' changes no alias), then fields and values ('' removes).
 -- Returns 1, or 0 where another run has the lock.
-if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then
+local time = redis.call('TIME')
+local found = redis.call('HMGET', KEYS[1], 'token', 'expires')
+if found[1] ~= ARGV[1] or tonumber(found[2] or 0) <= time[1] * 1000 + math.floor(time[2] / 1000) then
   return 0
 end
 if ARGV[2] ~= '' then

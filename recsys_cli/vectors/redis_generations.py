@@ -21,7 +21,7 @@ from recsys_cli.connections.redis import (
 )
 from recsys_cli.domain import Health, IndexSpec, utc_now
 from recsys_cli.errors import InvalidData, LockHeld
-from recsys_cli.generations import FIRST, Generation, GenerationState, serving
+from recsys_cli.generations import FIRST, Generation, GenerationState, as_left, serving
 from recsys_cli.ports import VectorStore
 from recsys_cli.vectors.redis_hnsw import RedisHnsw
 from recsys_cli.vectors.redis_index import index_name, table_key
@@ -43,8 +43,12 @@ class RedisGenerations:
         self._table = table_key(index)
 
     def all(self) -> list[Generation]:
-        rows, _ = self._rows()
-        return rows
+        # The time first: so a lock is never taken for expired that is not.
+        time, table = self._connection.pipeline([("TIME",), ("HGETALL", self._table)])
+        rows, _ = self._decoded_rows(table)
+        now_ms = int(time[0]) * 1000 + int(time[1]) // 1000
+        is_locked = int(pairs(table).get(b"expires", 0)) > now_ms
+        return rows if is_locked else as_left(rows)
 
     def store(self, generation: Generation) -> VectorStore:
         is_noted = bool(generation.since)
@@ -109,7 +113,10 @@ class RedisGenerations:
 
     def _rows(self) -> tuple[list[Generation], int]:
         """Return the generations, and the last number that was given to one."""
-        found = pairs(self._connection.call("HGETALL", self._table))
+        return self._decoded_rows(self._connection.call("HGETALL", self._table))
+
+    def _decoded_rows(self, table: Sequence[Reply]) -> tuple[list[Generation], int]:
+        found = pairs(table)
         rows = [_decoded(self._table, raw) for name, raw in found.items() if name.isdigit()]
         rows.sort(key=lambda row: row.number)
         if not any(row.state is GenerationState.SERVING for row in rows):
@@ -140,7 +147,8 @@ class RedisGenerations:
         (is_done,) = self._connection.run(_change, [((self._table,), arguments)])
         if not is_done:
             raise LockHeld(
-                "another run has taken the lock meanwhile", hint="recsys index generations"
+                "the lock was lost: it expired in an outage, or another run took it",
+                hint="run the same command again: it goes on where it was",
             )
 
     def _locked(self, token: int | str, ttl_ms: int, holder: str = "") -> int:

@@ -11,7 +11,7 @@ if ARGV[1] == '' then
   end
   token = redis.call('HINCRBY', KEYS[1], 'token', 1)
   redis.call('HSET', KEYS[1], 'holder', ARGV[3])
-elseif token ~= ARGV[1] then
+elseif token ~= ARGV[1] or expires <= now then
   return { found[3] or 'nobody', math.max(0, expires - now) }
 end
 redis.call('HSET', KEYS[1], 'expires', string.format('%.0f', now + ARGV[2]))

@@ -151,10 +151,43 @@ def test_a_dead_holder_does_not_keep_the_lock(generations: Generations) -> None:
 
 
 def test_a_renewed_lock_is_kept(generations: Generations) -> None:
-    token = generations.lock("a", 1)
+    token = generations.lock("a", 10_000)
     generations.renew(token, LONG_MS)
-    with pytest.raises(LockHeld, match="a"):
+    with pytest.raises(LockHeld, match="a") as error:
         generations.lock("b", LONG_MS)
+    left_s = int(error.value.hint.rsplit(" ", 2)[1])
+    assert left_s > 10
+
+
+def test_a_lock_that_expired_is_not_had_back(generations: Generations) -> None:
+    token = generations.lock("slow", LONG_MS)
+    new = begun(generations, token)
+    generations.renew(token, 1)
+
+    def is_unfinished() -> bool:
+        return generations.all()[-1].state is GenerationState.UNFINISHED
+
+    wait_until(is_unfinished, 5, "the lock has expired")
+    with pytest.raises(LockHeld):
+        generations.renew(token, LONG_MS)
+    with pytest.raises(LockHeld):
+        generations.serve(token, new.number)
+    with pytest.raises(LockHeld):
+        generations.note(token, new)
+    assert not generations.all()[-1].is_followed
+
+
+def test_what_a_run_has_left_is_followed_only_while_the_next_one_is_at_it(
+    generations: Generations,
+) -> None:
+    token = generations.lock("first", LONG_MS)
+    begun(generations, token)
+    assert generations.all()[-1].is_followed
+    generations.unlock(token)
+    assert generations.all()[-1].state is GenerationState.UNFINISHED
+    assert not generations.all()[-1].is_followed
+    generations.lock("second", LONG_MS)
+    assert generations.all()[-1].state is GenerationState.BUILDING
 
 
 @pytest.mark.parametrize("change", ["begin", "note", "serve", "drop", "renew"])

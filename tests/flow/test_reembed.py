@@ -146,6 +146,14 @@ def test_an_index_that_finds_too_little_is_refused(recsys: Recsys, tmp_path: Pat
     assert recsys("index", "info", "--json").json["parameters"]["m"] == 24
 
 
+def test_it_goes_no_faster_than_it_may(shop: Recsys) -> None:
+    slow = ("--rate-limit", "200/s", "--batch-size", 20)
+    assert shop("reembed", *slow, "--json").json["seconds"] > 152 / 200 * 0.9
+    for wrong in ("0", "-5/s", "fast", "5/min", "inf"):
+        said = shop("reembed", "--rate-limit", wrong, exits=2).err
+        assert "it must be products a second, such as 500/s" in said
+
+
 def test_while_one_runs_another_exits_6(opened: Backends, shop: Recsys) -> None:
     held = opened.get_generations()
     token = held.lock("somebody", 60_000)
@@ -233,7 +241,7 @@ def built(backends: Backends) -> int:
     """How many embeddings the unfinished generation has."""
     every = backends.get_generations()
     for generation in every.all():
-        if generation.state is GenerationState.BUILDING:
+        if generation.state in (GenerationState.BUILDING, GenerationState.UNFINISHED):
             info = every.store(generation).info()
             return info.documents if info else 0
     return 0
