@@ -139,7 +139,9 @@ class Reembedding:
         That is so where it is in use already, or nothing is embedded.
         """
         generation = serving(self._generations.all())
-        if generation.model_version == version:
+        active = self._catalog.active_model()
+        in_use = generation.model_version or (version_of(active) if active else "")
+        if in_use == version:
             return True
         info = self._generations.store(generation).info()
         if info is not None and info.documents:

@@ -169,7 +169,9 @@ def test_killed_it_is_run_again(
     process = recsys_process("restore", "shop.jsonl")
     with Backends(load()) as opened:
         catalog = opened.get_catalog()
-        wait_until(lambda: next(catalog.products(), None) is not None, 30, "some are restored")
+        vectors = opened.get_vector_store()
+        wait_until(lambda: (i := vectors.info()) and i.documents, 30, "some are restored")
+        assert next(catalog.products(), None) is not None
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert "--replace" in recsys("restore", "shop.jsonl", exits=2).err

@@ -14,7 +14,7 @@ BAD = ("--m", 2, "--ef-construction", 4, "--ef-runtime", 1)
 @pytest.fixture
 def badly_indexed(recsys: Recsys, tmp_path: Path) -> Recsys:
     recsys("index", "create", *BAD)
-    return recsys.stock(many(tmp_path, 3000), batch_size=1000)
+    return recsys.stock(many(tmp_path, 1500), batch_size=1500)
 
 
 def is_exact(recsys: Recsys) -> bool:
@@ -25,14 +25,14 @@ def test_a_bad_index_fails_and_the_ef_that_mends_it_is_named(badly_indexed: Recs
     if is_exact(badly_indexed):
         assert badly_indexed("index", "check", "--json").json["recall"] == 1.0
         return
-    goal = ("--min-recall", 0.6)
+    goal = ("--min-recall", 0.6, "--sample", 200)
     failed = badly_indexed("index", "check", *goal, "--json", exits=3)
 
     found = failed.json
     assert found["recall"] < 0.6
     assert found["ef_runtime"] == 1
-    assert found["queries"] == 500
-    assert sum(count for _, count in found["histogram"]) == 500
+    assert found["queries"] == 200
+    assert sum(count for _, count in found["histogram"]) == 200
     assert len(found["worst"]) == 10
     ef = found["ef_that_suffices"]
     assert f"ef_runtime {ef} would find enough: recsys index check --tune" in failed.err
@@ -47,7 +47,7 @@ def test_a_bad_index_fails_and_the_ef_that_mends_it_is_named(badly_indexed: Recs
 def test_where_no_ef_suffices_it_says_so(badly_indexed: Recsys) -> None:
     if is_exact(badly_indexed):
         return
-    failed = badly_indexed("index", "check", "--min-recall", 1, exits=3)
+    failed = badly_indexed("index", "check", "--min-recall", 1, "--sample", 200, exits=3)
     assert "no ef_runtime finds enough in this graph: recsys reembed --m 32" in failed.err
     assert "found least" in failed.out
     badly_indexed("reembed", "--m", 32, "--ef-construction", 400, "--ef-runtime", 200)

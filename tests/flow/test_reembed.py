@@ -133,7 +133,7 @@ def test_what_is_not_fit_to_serve_does_not(shop: Recsys) -> None:
 
 
 def test_an_index_that_finds_too_little_is_refused(recsys: Recsys, tmp_path: Path) -> None:
-    recsys.stock(many(tmp_path, 3000), batch_size=1000)
+    recsys.stock(many(tmp_path, 1500), batch_size=1500)
     if recsys("index", "info", "--json").json["algorithm"] == "exact":
         assert recsys("reembed", "--m", 2, "--json").json["recall"] == 1.0
         return
