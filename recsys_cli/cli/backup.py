@@ -68,9 +68,11 @@ def restore(
     Its products are published like any change, so what comes later wins. Interrupted, it is run
     again with --replace: what is there already is not published twice.
     """
+    from recsys_cli.pipeline.backup import read_checked
+
     read, _ = _formats(form, backup_file)
     with options.backends(redis) as opened:
-        done = _restored(opened, read(backup_file), replace=replace)
+        done = _restored(opened, read_checked(backup_file, read), replace=replace)
     _show(done, json=json)
 
 
@@ -83,6 +85,8 @@ def promote(
     """Carry catalog, model and vectors over to Redis; there similar then gives the same answers."""
     from recsys_cli.pipeline.backup import take_backup
 
+    if not to:
+        raise UsageError("--to is empty", hint="recsys promote --to redis://host:6379/0")
     with options.backends(redis) as source, options.backends(to, only_redis=True) as target:
         if source.settings.describe() == target.settings.describe():
             raise UsageError("--to is where the catalog already is")

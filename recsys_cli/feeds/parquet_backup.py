@@ -9,14 +9,14 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys_cli.backups import Backup, BackupHeader, SavedProduct
+from recsys_cli.backups import Backup, BackupHeader, SavedProduct, check_version
 from recsys_cli.domain import Fields
 from recsys_cli.errors import InvalidData
 from recsys_cli.feeds.parquet_out import write_table
 
 ROWS_AT_ONCE = 2000
 _HEADER = b"recsys_backup"
-_COLUMNS = ("product_id", "fields", "vector")
+_COLUMNS = ("product_id", "fields", "vector", "text_digest")
 
 
 def write_parquet(backup: Backup, path: Path) -> int:
@@ -25,6 +25,7 @@ def write_parquet(backup: Backup, path: Path) -> int:
         "product_id": pa.string(),
         "fields": pa.string(),
         "vector": pa.binary(),
+        "text_digest": pa.string(),
     }
     schema = pa.schema(columns, metadata={_HEADER: msgspec.json.encode(backup.header)})
     rows = (
@@ -32,6 +33,7 @@ def write_parquet(backup: Backup, path: Path) -> int:
             "product_id": saved.product_id,
             "fields": msgspec.json.encode(saved.fields).decode(),
             "vector": saved.vector,
+            "text_digest": saved.text_digest,
         }
         for saved in backup.products
     )
@@ -45,7 +47,9 @@ def read_parquet(path: Path) -> Backup:
         raw = (file.schema_arrow.metadata or {}).get(_HEADER)
         if raw is None or not set(_COLUMNS) <= set(file.schema_arrow.names):
             raise InvalidData(f"{path} is Parquet, but no backup of recsys")
-        return Backup(msgspec.json.decode(raw, type=BackupHeader), _products(file, path))
+        header = msgspec.json.decode(raw, type=BackupHeader)
+        check_version(path, header)
+        return Backup(header, _products(file, path))
     except (pa.ArrowException, OSError, msgspec.DecodeError) as error:
         raise InvalidData(f"{path} is no whole backup of recsys: {error}") from error
 
@@ -56,8 +60,9 @@ def _products(file: pq.ParquetFile, path: Path) -> Iterator[SavedProduct]:
             for row in batch.to_pylist():
                 yield SavedProduct(
                     product_id=row["product_id"],
-                    fields=msgspec.json.decode(row["fields"], type=Fields),
+                    fields=msgspec.json.decode(row["fields"] or "", type=Fields),
                     vector=row["vector"],
+                    text_digest=row["text_digest"] or "",
                 )
     except (pa.ArrowException, OSError, msgspec.DecodeError) as error:
         raise InvalidData(f"{path} is a damaged backup: {error}") from error

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -27,11 +28,11 @@ from recsys_cli.domain import (
     StoredEmbedding,
     utc_now,
 )
-from recsys_cli.errors import InvalidData, NotEmbedded, UsageError
+from recsys_cli.errors import InvalidData, InvalidProduct, NotEmbedded, UsageError
 from recsys_cli.generations import serving
 from recsys_cli.pipeline.embed import metadata_of
 from recsys_cli.pipeline.exact import is_unit
-from recsys_cli.pipeline.models import artifact_of
+from recsys_cli.pipeline.models import artifact_of, version_in
 from recsys_cli.pipeline.publish import changed_fields, publish_events
 from recsys_cli.pipeline.reembed import Reembedding
 from recsys_cli.ports import (
@@ -86,6 +87,22 @@ def take_backup(
         return Backup(header, (_saved(product) for product in catalog.products()))
     store, model = generations.store(generation), models.load(artifact)
     return Backup(header, _with_vectors(catalog, store, model))
+
+
+def read_checked(path: Path, read: Callable[[Path], Backup]) -> Backup:
+    """Return the backup, to be read again once all of it was seen to be sound.
+
+    Raises InvalidData with the number of the first product that is not.
+    """
+    backup = read(path)
+    for number, saved in enumerate(backup.products, start=1):
+        try:
+            clean_id(saved.product_id)
+            clean_fields(saved.fields)
+            _checked(saved, backup.header.spec.dimension)
+        except (InvalidData, InvalidProduct) as error:
+            raise InvalidData(f"{path}, product {number:,}: {error}") from error
+    return read(path)
 
 
 class Restoring:
@@ -170,17 +187,18 @@ class Restoring:
         model: EmbeddingModel,
     ) -> int:
         generation = serving(self._generations.all())
+        if version_in(self._catalog, generation) != model.version:
+            return 0  # another one serves by now: consumers embed with its model
         entries = []
         for saved in page:
             product_id = clean_id(saved.product_id)
             product = Product.from_fields(product_id, fields[product_id])
             row = _checked(saved, model.dimension)
-            if row is None:
-                continue
+            digest = model.text_digest(product)
+            if row is None or saved.text_digest != digest:
+                continue  # a vector of another text is no better than none
             source = StoredEmbedding(
-                position=positions[product_id],
-                model_version=model.version,
-                text_digest=model.text_digest(product),
+                position=positions[product_id], model_version=model.version, text_digest=digest
             )
             metadata = metadata_of(product, generation.spec.attributes)
             entries.append(Embedding(product_id, row, metadata, source, utc_now()))
@@ -196,7 +214,8 @@ def _with_vectors(
         for product in entries:
             row = rows.get(product.id)
             vector = None if row is None else row.astype(_FLOAT32).tobytes()
-            yield msgspec.structs.replace(_saved(product), vector=vector)
+            digest = "" if row is None else model.text_digest(product)
+            yield msgspec.structs.replace(_saved(product), vector=vector, text_digest=digest)
 
 
 def _current(
@@ -220,7 +239,9 @@ def _current(
                 found |= store.get([product_id])
             except InvalidData:
                 continue  # a damaged one: it is embedded anew
-    return {product_id: row for product_id, row in found.items() if is_unit(row)}
+    # A vector that was written in between may be of another text.
+    again = store.stored(list(found))
+    return {i: row for i, row in found.items() if again.get(i) == stored[i] and is_unit(row)}
 
 
 def _saved(product: Product) -> SavedProduct:

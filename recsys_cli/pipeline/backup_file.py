@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from recsys_cli.backups import FORMAT_VERSION, Backup, BackupHeader, SavedProduct
+from recsys_cli.backups import Backup, BackupHeader, SavedProduct, check_version
 from recsys_cli.errors import InvalidData
 
 Writer: TypeAlias = Callable[[Backup, Path], int]
@@ -69,16 +69,6 @@ def read_json_lines(path: Path) -> Backup:
     if ended != products:
         raise _no_backup(path, f"it is cut off after {products:,} products")
     return Backup(header, (r for _, r in _records(path) if isinstance(r, SavedProduct)))
-
-
-def check_version(path: Path, header: BackupHeader) -> None:
-    """Raise InvalidData for a format of the future."""
-    if header.recsys_backup > FORMAT_VERSION:
-        raise InvalidData(
-            f"{path} is a backup of version {header.recsys_backup}; this recsys reads"
-            f" {FORMAT_VERSION}",
-            hint="pip install --upgrade recsys-cli",
-        )
 
 
 def _records(path: Path) -> Iterator[tuple[int, BackupHeader | SavedProduct | _Footer]]:

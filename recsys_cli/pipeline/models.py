@@ -53,6 +53,17 @@ def artifact_of(catalog: Catalog, generation: Generation) -> bytes:
     raise NotEmbedded("there is no embedding model yet", hint="recsys consume --drain")
 
 
+def version_in(catalog: Catalog, generation: Generation) -> str:
+    """Return the version of the model that made the generation's vectors; empty before the first.
+
+    Where nobody noted it, nothing but the model in use can have made them.
+    """
+    if generation.model_version:
+        return generation.model_version
+    checksum = catalog.model_checksum()  # that is what a version is made of
+    return version_of(checksum) if checksum else ""
+
+
 def serving_artifact(catalog: Catalog, generations: Generations) -> bytes:
     """Return the artifact of the model that answers queries now. Raises as ``artifact_of``."""
     return artifact_of(catalog, serving(generations.all()))

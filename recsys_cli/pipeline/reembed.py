@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from recsys_cli.domain import CORE_FIELDS, IndexInfo, Position
+from recsys_cli.domain import CORE_FIELDS, IndexInfo
 from recsys_cli.errors import GenerationNotFound, ModelNotFound, UsageError
 from recsys_cli.generations import Generation, GenerationState, serving
 from recsys_cli.pipeline.embed import Target
 from recsys_cli.pipeline.fill import Filled, Pace, fill
 from recsys_cli.pipeline.lease import held_lock
+from recsys_cli.pipeline.models import fit_on_catalog, version_in
 from recsys_cli.pipeline.readiness import Limits, Readiness, readiness
 from recsys_cli.ports import (
     Catalog,
@@ -139,9 +140,7 @@ class Reembedding:
         That is so where it is in use already, or nothing is embedded.
         """
         generation = serving(self._generations.all())
-        active = self._catalog.active_model()
-        in_use = generation.model_version or (version_of(active) if active else "")
-        if in_use == version:
+        if version_in(self._catalog, generation) == version:
             return True
         info = self._generations.store(generation).info()
         if info is not None and info.documents:
@@ -195,8 +194,7 @@ class Reembedding:
             if artifact is None:
                 raise _no_model(version)
             return self._models.load(artifact)
-        fitted_at = Position.parse(self._events.status().last_entry_id)
-        model = self._models.fit(self._catalog.products())
+        model, fitted_at = fit_on_catalog(self._events, self._catalog, self._models)
         self._catalog.save_model(model.to_bytes(), fitted_at)
         return model
 

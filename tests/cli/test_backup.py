@@ -208,6 +208,19 @@ def test_damaged_files_are_one_sentence_and_restore_nothing(recsys_embedded: Rec
     assert "cannot write" in recsys("export", "nowhere/shop.jsonl", exits=1).err
 
 
+def test_a_vector_of_another_text_is_not_taken(
+    recsys_embedded: Recsys, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    recsys = recsys_embedded.stock(SHOP)
+    recsys("export", "shop.jsonl")
+    text = Path("shop.jsonl").read_text("utf-8")
+    name = recsys("product", "show", "prod-101", "--json").json["name"]
+    Path("shop.jsonl").write_text(text.replace(name, "A camping tent"), "utf-8")
+    monkeypatch.setenv("RECSYS_HOME", str(tmp_path / "other"))
+    assert recsys("restore", "shop.jsonl", "--json").json["vectors"] == 151
+    assert "embedded 1" in recsys("consume", "--drain").err
+
+
 def test_a_vector_that_is_none_is_refused(
     recsys_embedded: Recsys, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -220,6 +233,8 @@ def test_a_vector_that_is_none_is_refused(
     refused = recsys("restore", "bad.jsonl", exits=1).err
     assert records[5]["product_id"] in refused
     assert "is not one of 384 numbers" in refused
+    assert recsys("doctor", exits=4).exit_code == 4, "nothing was restored"
+    assert "--to is empty" in recsys("promote", "--to", "", exits=2).err
 
 
 def test_secrets_of_the_target_are_not_printed(
