@@ -11,7 +11,8 @@ from enum import StrEnum
 
 import msgspec
 
-from recsys_cli.domain import IndexSpec
+from recsys_cli.domain import IndexSpec, utc_now
+from recsys_cli.errors import LockHeld
 
 FIRST = 1
 
@@ -59,6 +60,33 @@ def as_left(generations: Sequence[Generation]) -> list[Generation]:
     The next run compares everything with the catalog, and consumers write to it from then on.
     """
     return [msgspec.structs.replace(g, state=_LEFT.get(g.state, g.state)) for g in generations]
+
+
+def swapped(generations: Sequence[Generation], number: int) -> list[Generation]:
+    """Return the one that served, now kept, and this one, which serves from now on."""
+    (after,) = (g for g in generations if g.number == number)
+    states = (
+        (serving(generations), GenerationState.KEPT),
+        (after, GenerationState.SERVING),
+    )
+    now = utc_now()
+    return [msgspec.structs.replace(g, state=state, since=now) for g, state in states]
+
+
+def lock_held(holder: str, left_ms: int) -> LockHeld:
+    """Return the error for who comes second."""
+    return LockHeld(
+        f"another run holds the lock: {holder}",
+        hint=f"wait until it has ended; if it was killed, it lets go in {left_ms / 1000:.0f} s",
+    )
+
+
+def lock_lost() -> LockHeld:
+    """Return the error for who held the lock and no longer does."""
+    return LockHeld(
+        "the lock was lost: it expired in an outage, or another run took it",
+        hint="run the same command again: it goes on where it was",
+    )
 
 
 def serving(generations: Sequence[Generation]) -> Generation:

@@ -31,7 +31,7 @@ from recsys_cli.domain import (
 from recsys_cli.errors import InvalidData, InvalidProduct, NotEmbedded, UsageError
 from recsys_cli.generations import serving
 from recsys_cli.pipeline.embed import metadata_of
-from recsys_cli.pipeline.exact import is_unit
+from recsys_cli.pipeline.exact import is_unit, sound_vectors
 from recsys_cli.pipeline.models import artifact_of, version_in
 from recsys_cli.pipeline.publish import changed_fields, publish_events
 from recsys_cli.pipeline.reembed import Reembedding
@@ -230,15 +230,7 @@ def _current(
         and source.model_version == model.version
         and source.text_digest == model.text_digest(product)
     ]
-    try:
-        found = store.get(ids)
-    except InvalidData:
-        found = {}
-        for product_id in ids:
-            try:
-                found |= store.get([product_id])
-            except InvalidData:
-                continue  # a damaged one: it is embedded anew
+    found = sound_vectors(store, ids)
     # A vector that was written in between may be of another text.
     again = store.stored(list(found))
     return {i: row for i, row in found.items() if again.get(i) == stored[i] and is_unit(row)}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from recsys_cli.ports import Matrix, VectorStore
+from recsys_cli.errors import InvalidData
+from recsys_cli.ports import Matrix, Vector, VectorStore
 
 SCORE_DECIMALS = 6
 """Cosines that agree so far are a tie: float32 says no more."""
@@ -57,6 +59,18 @@ def stored_pages(vectors: VectorStore, dimension: int) -> Iterator[Page]:
         ]
         if sound:
             yield [product_id for product_id, _ in sound], np.stack([row for _, row in sound])
+
+
+def sound_vectors(vectors: VectorStore, product_ids: Sequence[str]) -> dict[str, Vector]:
+    """Return the vectors of those products that have one, without those that are damaged."""
+    try:
+        return vectors.get(product_ids)
+    except InvalidData:
+        found: dict[str, Vector] = {}
+        for product_id in product_ids:
+            with contextlib.suppress(InvalidData):
+                found |= vectors.get([product_id])
+        return found
 
 
 def is_unit(vector: npt.NDArray[np.float32]) -> bool:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from recsys_cli.errors import InvalidData
 from recsys_cli.pipeline.embed import Target
-from recsys_cli.pipeline.exact import Scored, nearest, stored_pages
+from recsys_cli.pipeline.exact import Scored, nearest, sound_vectors, stored_pages
 from recsys_cli.pipeline.fill import Filled, embed_missing
 from recsys_cli.pipeline.recall import Sample, Truth, exact_truth, measure_recall
-from recsys_cli.ports import Catalog, Vector, VectorStore
+from recsys_cli.ports import Catalog, VectorStore
 
 _NAMED = 5
 
@@ -98,7 +96,7 @@ def _overlap(truth: Truth, old: VectorStore, dimension: int) -> float | None:
     """Return the mean share of the true neighbors that both have, for products that both have."""
     if old.info() is None:
         return None
-    rows = _sound(old, truth.ids)
+    rows = sound_vectors(old, truth.ids)
     if not rows:
         return None
     before = nearest(
@@ -111,15 +109,6 @@ def _overlap(truth: Truth, old: VectorStore, dimension: int) -> float | None:
         if neighbors
     ]
     return sum(shares) / len(shares) if shares else None
-
-
-def _sound(vectors: VectorStore, product_ids: list[str]) -> dict[str, Vector]:
-    """Return the vectors that are not damaged: re-embedding is what mends the others."""
-    found: dict[str, Vector] = {}
-    for product_id in product_ids:
-        with contextlib.suppress(InvalidData):
-            found |= vectors.get([product_id])
-    return found
 
 
 def _ids(neighbors: list[Scored]) -> set[str]:

@@ -8,18 +8,21 @@ from contextlib import contextmanager
 from sqlite3 import Connection
 from typing import NamedTuple
 
-import msgspec
-
 from recsys_cli.connections.sqlite import EmbeddedFile
 from recsys_cli.domain import Health, IndexSpec, utc_now
-from recsys_cli.errors import LockHeld
-from recsys_cli.generations import FIRST, Generation, GenerationState, as_left, serving
+from recsys_cli.generations import (
+    FIRST,
+    Generation,
+    GenerationState,
+    as_left,
+    lock_held,
+    lock_lost,
+    swapped,
+)
 from recsys_cli.ports import VectorStore
 from recsys_cli.vectors import generation_rows
 from recsys_cli.vectors.embedded import EmbeddedVectors
 from recsys_cli.vectors.generation_rows import SQL
-
-_replace = msgspec.structs.replace
 
 
 class _Lock(NamedTuple):
@@ -57,11 +60,7 @@ class EmbeddedGenerations:
         with self._file.transaction() as connection:
             held = self._lock(connection)
             if held.expires_at_ms > now_ms:
-                left_s = (held.expires_at_ms - now_ms) / 1000
-                raise LockHeld(
-                    f"another run holds the lock: {held.holder}",
-                    hint=f"wait until it has ended; if it was killed, it lets go in {left_s:.0f} s",
-                )
+                raise lock_held(held.holder, held.expires_at_ms - now_ms)
             taken = held._replace(
                 token=held.token + 1, holder=holder, expires_at_ms=now_ms + ttl_ms
             )
@@ -100,13 +99,9 @@ class EmbeddedGenerations:
             self._put(connection, generation)
 
     def serve(self, token: int, number: int) -> None:
-        now = utc_now()
         with self._changing(token) as connection:
-            rows = self._rows(connection)
-            (after,) = (row for row in rows if row.number == number)
-            before = serving(rows)
-            self._put(connection, _replace(before, state=GenerationState.KEPT, since=now))
-            self._put(connection, _replace(after, state=GenerationState.SERVING, since=now))
+            for generation in swapped(self._rows(connection), number):
+                self._put(connection, generation)
 
     def drop(self, token: int, number: int) -> None:
         with self._changing(token) as connection:
@@ -133,10 +128,7 @@ class EmbeddedGenerations:
         with self._file.transaction() as connection:
             lock = self._lock(connection)
             if lock.token != token or lock.expires_at_ms <= _now_ms():
-                raise LockHeld(
-                    "the lock was lost: it expired in an outage, or another run took it",
-                    hint="run the same command again: it goes on where it was",
-                )
+                raise lock_lost()
             yield connection
 
     def _lock(self, connection: Connection) -> _Lock:

@@ -20,8 +20,16 @@ from recsys_cli.connections.redis import (
     pairs,
 )
 from recsys_cli.domain import Health, IndexSpec, utc_now
-from recsys_cli.errors import InvalidData, LockHeld
-from recsys_cli.generations import FIRST, Generation, GenerationState, as_left, serving
+from recsys_cli.errors import InvalidData
+from recsys_cli.generations import (
+    FIRST,
+    Generation,
+    GenerationState,
+    as_left,
+    lock_held,
+    lock_lost,
+    swapped,
+)
 from recsys_cli.ports import VectorStore
 from recsys_cli.vectors.redis_hnsw import RedisHnsw
 from recsys_cli.vectors.redis_index import index_name, table_key
@@ -30,7 +38,6 @@ _HERE = Path(__file__).parent
 _change = LuaScript(_HERE / "redis_generations.lua")
 _lock = LuaScript(_HERE / "redis_generations_lock.lua")
 _LAST = "last"
-_replace = msgspec.structs.replace
 
 
 class RedisGenerations:
@@ -88,14 +95,8 @@ class RedisGenerations:
 
     def serve(self, token: int, number: int) -> None:
         rows, _ = self._rows()
-        before = serving(rows)
-        (after,) = (row for row in rows if row.number == number)
-        now = utc_now()
-        changed = [
-            _replace(before, state=GenerationState.KEPT, since=now),
-            _replace(after, state=GenerationState.SERVING, since=now),
-        ]
-        self._put(token, changed, serving_index=index_name(self._name, number))
+        index = index_name(self._name, number)
+        self._put(token, swapped(rows, number), serving_index=index)
 
     def drop(self, token: int, number: int) -> None:
         self._changed(token)
@@ -146,24 +147,14 @@ class RedisGenerations:
         arguments = (token, alias, serving_index, *fields)
         (is_done,) = self._connection.run(_change, [((self._table,), arguments)])
         if not is_done:
-            raise LockHeld(
-                "the lock was lost: it expired in an outage, or another run took it",
-                hint="run the same command again: it goes on where it was",
-            )
+            raise lock_lost()
 
     def _locked(self, token: int | str, ttl_ms: int, holder: str = "") -> int:
         (reply,) = self._connection.run(_lock, [((self._table,), (token, ttl_ms, holder))])
         if isinstance(reply, int):
             return reply
-        raise _held(reply)
-
-
-def _held(reply: Reply) -> LockHeld:
-    holder, left_ms = reply
-    return LockHeld(
-        f"another run holds the lock: {holder.decode(errors='replace')}",
-        hint=f"wait until it has ended; if it was killed, it lets go in {left_ms / 1000:.0f} s",
-    )
+        held_by, left_ms = reply
+        raise lock_held(held_by.decode(errors="replace"), left_ms)
 
 
 def _decoded(key: str, raw: bytes) -> Generation:
