@@ -13,14 +13,14 @@ update of a product that was never created makes one, because the create may hav
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from recsys_cli.domain import (
     BEGINNING,
     EventType,
+    Fields,
     FieldValue,
     Position,
     Product,
@@ -28,49 +28,38 @@ from recsys_cli.domain import (
 )
 
 
-class FieldState(NamedTuple):
-    """A field's newest value and who set it; None is a field that was emptied."""
-
-    value: FieldValue
-    position: Position
-
-    def _rank(self) -> tuple[Position, str]:
-        # One position sets one value; the value only decides between streams that were mixed up.
-        return self.position, repr(self.value)
-
-
 class ProductState(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the seen events say of one product; ``created``, ``deleted``: None when not seen."""
+    """All that the seen events say of one product; ``created``, ``deleted``: None when not seen.
+
+    ``values`` has the newest value of each field, None where it was emptied. ``later`` says which
+    position set it, for those fields that the create did not set.
+    """
 
     created: Position | None = None
     deleted: Position | None = None
-    fields: dict[str, FieldState] = msgspec.field(default_factory=dict)
+    values: Fields = {}
+    later: dict[str, Position] = {}
 
     @property
     def position(self) -> Position:
         """The newest position merged into this state."""
         return max(
-            self.created or BEGINNING,
-            self.deleted or BEGINNING,
-            *(field.position for field in self.fields.values()),
-            BEGINNING,
+            self.created or BEGINNING, self.deleted or BEGINNING, *self.later.values(), BEGINNING
         )
 
     @property
     def exists(self) -> bool:
         if self.deleted is None:
-            return self.created is not None or any(
-                field.value is not None for field in self.fields.values()
-            )
+            return self.created is not None or any(v is not None for v in self.values.values())
         return self.created is not None and self.created > self.deleted
+
+    def set_at(self, name: str) -> Position:
+        """Return the position that set this field."""
+        return self.later.get(name) or self.created or BEGINNING
 
     def product(self, product_id: str) -> Product | None:
         """Return the product, or None where it is deleted or was never made."""
-        if not self.exists:
-            return None
-        return Product.from_fields(
-            product_id, {name: field.value for name, field in self.fields.items()}
-        )
+        return Product.from_fields(product_id, self.values) if self.exists else None
 
 
 NOTHING = ProductState()
@@ -82,41 +71,52 @@ def state_of(event: ProductEvent, position: Position) -> ProductState:
         case EventType.DELETE:
             return ProductState(deleted=position)
         case EventType.CREATE:
-            present = {n: v for n, v in event.fields.items() if v is not None}
-            return ProductState(created=position, fields=_at(position, present))
+            present: Fields = {n: v for n, v in event.fields.items() if v is not None}
+            return ProductState(created=position, values=present)
         case EventType.UPDATE:
-            return ProductState(fields=_at(position, event.fields))
+            later: dict[str, Position] = dict.fromkeys(event.fields, position)
+            return ProductState(values=event.fields, later=later)
 
 
 def merge(one: ProductState, other: ProductState) -> ProductState:
     """Return what both states together say. Commutative, associative, idempotent."""
+    if other in (one, NOTHING):
+        return one
+    if one == NOTHING:
+        return other
     created = _newer(one.created, other.created)
     deleted = _newer(one.deleted, other.deleted)
-    fields = dict(one.fields)
-    for name, field in other.fields.items():
-        mine = fields.get(name)
-        if mine is None or field._rank() > mine._rank():
-            fields[name] = field
     # A create or a delete says something of every field: what is older is gone.
     floor = _newer(created, deleted) or BEGINNING
-    return ProductState(
-        created=created,
-        deleted=deleted,
-        fields={name: field for name, field in fields.items() if field.position >= floor},
-    )
+    values: Fields = {}
+    later: dict[str, Position] = {}
+    for name in one.values | other.values:
+        at, _, value = max(_claims(name, one, other))
+        if at >= floor:
+            values[name] = value
+            if at != created:
+                later[name] = at
+    return ProductState(created=created, deleted=deleted, values=values, later=later)
+
+
+def _claims(name: str, *states: ProductState) -> Iterator[tuple[Position, str, FieldValue]]:
+    """Yield who set the field to what, to be compared.
+
+    One position sets one value; the value only decides between streams that were mixed up.
+    """
+    for state in states:
+        if name in state.values:
+            yield state.set_at(name), repr(state.values[name]), state.values[name]
 
 
 def states_of(events: Iterable[tuple[Position, ProductEvent]]) -> dict[str, ProductState]:
     """Return what the events say of each of their products."""
     states: dict[str, ProductState] = {}
     for position, event in events:
-        earlier = states.get(event.product_id, NOTHING)
-        states[event.product_id] = merge(earlier, state_of(event, position))
+        state = state_of(event, position)
+        earlier = states.get(event.product_id)
+        states[event.product_id] = state if earlier is None else merge(earlier, state)
     return states
-
-
-def _at(position: Position, fields: Mapping[str, FieldValue]) -> dict[str, FieldState]:
-    return {name: FieldState(value, position) for name, value in fields.items()}
 
 
 def _newer(one: Position | None, other: Position | None) -> Position | None:

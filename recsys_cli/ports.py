@@ -269,7 +269,8 @@ class Catalog(Models, Connected, Protocol):
         """Merge each change into the stored state, atomically per product; return the results.
 
         Two merges at once, from anywhere, both count (see ``merge.merge``). ``known`` may hold
-        states that the caller has just read: it saves reading them again and is never trusted.
+        states that the caller has just read, NOTHING where there was none: it saves reading them
+        again and is never trusted.
         """
         ...
 

@@ -13,7 +13,7 @@ import msgspec
 from recsys_cli.cleaning import MAX_PRODUCT_BYTES
 from recsys_cli.domain import Fields, Position, Product
 from recsys_cli.errors import InvalidData, InvalidProduct
-from recsys_cli.merge import FieldState, ProductState
+from recsys_cli.merge import ProductState
 
 MAX_STATE_BYTES = 4 * MAX_PRODUCT_BYTES
 """Updates with ever more fields could make a product grow without end."""
@@ -36,12 +36,8 @@ def encode(state: ProductState) -> bytes:
         _Stored(
             c=state.created and str(state.created),
             d=state.deleted and str(state.deleted),
-            f={name: field.value for name, field in state.fields.items()},
-            p={
-                name: str(field.position)
-                for name, field in state.fields.items()
-                if field.position != state.created
-            },
+            f=state.values,
+            p={name: str(at) for name, at in state.later.items()},
         )
     )
     if len(raw) > MAX_STATE_BYTES:
@@ -71,18 +67,11 @@ def decode_product(product_id: str, raw: bytes) -> Product | None:
 
 
 def _state(stored: _Stored) -> ProductState:
-    created = stored.c and Position.parse(stored.c)
-    at = {name: Position.parse(text) for name, text in stored.p.items()}
+    if isinstance(price := stored.f.get("price"), str):
+        raise ValueError(f"the price is {price[:60]!r}")
     return ProductState(
-        created=created or None,
+        created=Position.parse(stored.c) if stored.c else None,
         deleted=Position.parse(stored.d) if stored.d else None,
-        fields={
-            # A field without a position of its own was set by the create.
-            name: FieldState(_value(name, value), at.get(name) or created or Position(0, 0))
-            for name, value in stored.f.items()
-        },
+        values=stored.f,
+        later={name: Position.parse(text) for name, text in stored.p.items()},
     )
-
-
-def _value(name: str, value: str | float | None) -> str | float | None:
-    return float(value) if name == "price" and value is not None else value

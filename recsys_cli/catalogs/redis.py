@@ -1,8 +1,8 @@
 """The catalog on Redis: one string per product, ``product:state:{id}``, in the codec's form.
 
-Merging is optimistic: what was read is merged here, and a script puts the result in place unless
-another consumer was faster. Whoever loses is told the newer state and merges into that; as merging
-is commutative, nobody waits for anybody.
+Merging is optimistic: what was read is merged here, and put in place unless another consumer was
+faster. Whoever loses reads again and merges into that; as merging is commutative, nobody waits for
+anybody. What merging leaves as it was is not written.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ MODEL_KEY = "product:model:active"
 MODELS_KEY = "product:model:artifacts"
 FACTS_KEY = "product:model:facts"
 
-_ABSENT = b""
 _swap = LuaScript(Path(__file__).with_name("redis_swap.lua"))
 
 
@@ -41,9 +40,9 @@ class RedisCatalog:
 
     def get(self, product_ids: Sequence[str]) -> dict[str, ProductState]:
         return {
-            product_id: _decode(product_id, raw)
+            product_id: codec.decode(product_id, raw)
             for product_id, raw in self._read(product_ids).items()
-            if raw != _ABSENT
+            if raw is not None
         }
 
     def merge(
@@ -52,27 +51,18 @@ class RedisCatalog:
         known: Mapping[str, ProductState] | None = None,
     ) -> dict[str, ProductState]:
         known = known or {}
-        expected = {i: codec.encode(known[i]) for i in changes if i in known}
+        expected = {i: _encode(known[i]) for i in changes if i in known}
         expected |= self._read([i for i in changes if i not in known])
         results: dict[str, ProductState] = {}
         while expected:
-            merged = {
-                product_id: merge(_decode(product_id, raw), changes[product_id])
-                for product_id, raw in expected.items()
-            }
-            found = self._connection.run(
-                _swap,
-                [
-                    ((STATE_PREFIX + product_id,), (expected[product_id], codec.encode(state)))
-                    for product_id, state in merged.items()
-                ],
-            )
+            merged = {i: _merged(i, raw, changes[i]) for i, raw in expected.items()}
             results |= merged
-            expected = {
-                product_id: raw
-                for product_id, raw in zip(merged, found, strict=True)
-                if raw is not None
-            }
+            swaps = {i: (expected[i], codec.encode(state)) for i, state in merged.items()}
+            lost = self._swap(
+                # What was read just now and stays as it is need not be written.
+                {i: swap for i, swap in swaps.items() if swap[0] != swap[1] or i in known}
+            )
+            expected = self._read(lost)
         return results
 
     def products(self) -> Iterator[Product]:
@@ -88,7 +78,7 @@ class RedisCatalog:
             wanted = [i for digest, i in fresh.items() if digest not in seen]
             seen |= fresh.keys()
             for product_id, raw in self._readable(wanted):
-                if product := codec.decode_product(product_id, raw):
+                if raw and (product := codec.decode_product(product_id, raw)):
                     yield product
 
     def active_model(self) -> bytes | None:
@@ -149,7 +139,19 @@ class RedisCatalog:
     def close(self) -> None:
         self._connection.close()
 
-    def _readable(self, product_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    def _swap(self, swaps: Mapping[str, tuple[bytes | None, bytes]]) -> list[str]:
+        """Put the second state where the first is found; return the ids where it was not."""
+        fresh = {i: new for i, (old, new) in swaps.items() if old is None}
+        changed = {i: (old, new) for i, (old, new) in swaps.items() if old is not None}
+        added = self._connection.pipeline(
+            ("SET", STATE_PREFIX + i, new, "NX") for i, new in fresh.items()
+        )
+        done = self._connection.run(_swap, [((STATE_PREFIX + i,), s) for i, s in changed.items()])
+        return [
+            i for i, is_done in zip((*fresh, *changed), (*added, *done), strict=True) if not is_done
+        ]
+
+    def _readable(self, product_ids: Sequence[str]) -> Iterator[tuple[str, bytes | None]]:
         try:
             yield from self._read(product_ids).items()
         except InvalidData:
@@ -158,10 +160,10 @@ class RedisCatalog:
                 with contextlib.suppress(InvalidData):
                     yield from self._read([product_id]).items()
 
-    def _read(self, product_ids: Sequence[str]) -> dict[str, bytes]:
+    def _read(self, product_ids: Sequence[str]) -> dict[str, bytes | None]:
         # Not MGET: in a cluster the keys live on several nodes.
         values = self._connection.pipeline(("GET", STATE_PREFIX + i) for i in product_ids)
-        return {i: raw or _ABSENT for i, raw in zip(product_ids, values, strict=True)}
+        return dict(zip(product_ids, values, strict=True))
 
 
 def _stored_model(raw: bytes) -> StoredModel:
@@ -171,5 +173,9 @@ def _stored_model(raw: bytes) -> StoredModel:
         raise InvalidData(f"the key {FACTS_KEY} holds what is no model: {error}") from error
 
 
-def _decode(product_id: str, raw: bytes) -> ProductState:
-    return NOTHING if raw == _ABSENT else codec.decode(product_id, raw)
+def _encode(state: ProductState) -> bytes | None:
+    return None if state == NOTHING else codec.encode(state)
+
+
+def _merged(product_id: str, raw: bytes | None, change: ProductState) -> ProductState:
+    return change if raw is None else merge(codec.decode(product_id, raw), change)

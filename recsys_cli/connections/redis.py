@@ -3,18 +3,22 @@
 Replies come as the protocol has them (RESP2: bytes, int, None, nested lists): the driver's own
 shapes change from one release, and one protocol version, to the next. Nothing is tried again here:
 a repeated XADD would be a second event, and only the caller knows how long to wait.
+
+The driver makes the connections; its pipelines are left alone, since they take three times as long
+to do the same (``python -m tests.benchmarks.trips``).
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import redis
+from hiredis import pack_command
 
 from recsys_cli.batches import batched
 from recsys_cli.connections.redis_errors import (
@@ -49,6 +53,8 @@ Keys: TypeAlias = tuple[str, ...]
 Reply: TypeAlias = Any
 """bytes, int, None or a list of replies: what the protocol says, which no type can."""
 
+_pack: Callable[[tuple[Argument, ...]], bytes] = pack_command  # type: ignore[assignment]  # its stub knows tuples of one
+
 
 class LuaScript:
     """A script in files of its own, one after the other; sent once, then called by its digest."""
@@ -81,8 +87,6 @@ class RedisConnection:
         ca_certs: str | None = None,
     ) -> None:
         self._pool = connection_pool(url, username, password, ca_certs)
-        self._client = redis.Redis(connection_pool=self._pool)
-        self._client.response_callbacks.clear()
         self._loaded: set[str] = set()
 
     @property
@@ -97,8 +101,8 @@ class RedisConnection:
 
     def call(self, *command: Argument) -> Reply:
         """Return the reply to one command."""
-        with self._translated(str(command[0])):
-            return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+        (reply,) = self.pipeline([command])
+        return reply
 
     def pipeline(self, commands: Iterable[Command]) -> list[Reply]:
         """Send the commands, a thousand a trip, and return their replies.
@@ -156,12 +160,24 @@ class RedisConnection:
         self.call("SCRIPT", "LOAD", script.source)
         self._loaded.add(script.digest)
 
-    def _exchange(self, commands: Iterable[Command]) -> list[Reply]:
+    def _exchange(self, commands: Sequence[Command]) -> list[Reply]:
         """Return the replies, errors among them in their places."""
-        with self._translated("a pipeline"), self._client.pipeline(transaction=False) as trip:
-            for command in commands:
-                trip.execute_command(*command)  # type: ignore[no-untyped-call]
-            return trip.execute(raise_on_error=False)
+        with self._translated(str(commands[0][0])), self._borrowed() as link:
+            packed = b"".join(map(_pack, map(tuple, commands)))
+            link.send_packed_command([packed])  # type: ignore[no-untyped-call]
+            return [_reply(link) for _ in commands]
+
+    @contextlib.contextmanager
+    def _borrowed(self) -> Iterator[redis.Connection]:
+        """Lend a connection; one whose replies were not all read is of no use to others."""
+        link = self._pool.get_connection()
+        try:
+            yield link
+        except BaseException:
+            link.disconnect()  # type: ignore[no-untyped-call]
+            raise
+        finally:
+            self._pool.release(link)
 
     @contextlib.contextmanager
     def _translated(self, command: str) -> Iterator[None]:
@@ -169,6 +185,13 @@ class RedisConnection:
             yield
         except (redis.RedisError, OSError, UnicodeError) as error:
             raise translation(self.address, error, command) from error
+
+
+def _reply(link: redis.Connection) -> Reply:
+    try:
+        return link.read_response(disable_decoding=True)
+    except redis.ResponseError as error:
+        return error
 
 
 def _search_version(modules: Iterable[Mapping[bytes, Reply]]) -> str | None:

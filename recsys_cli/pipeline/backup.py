@@ -165,7 +165,7 @@ class Restoring:
         events = []
         for product_id, wanted in fields.items():
             state = known.get(product_id)
-            whole: Fields = dict.fromkeys(state.fields) if state else {}
+            whole: Fields = dict.fromkeys(state.values) if state else {}
             if state and state.exists and not changed_fields(state, whole | wanted):
                 done.unchanged += 1
                 continue

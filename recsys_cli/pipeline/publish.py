@@ -12,7 +12,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from recsys_cli.domain import EventType, FeedRow, Fields, Position, ProductEvent, RejectedRow
+from recsys_cli.domain import (
+    EventType,
+    FeedRow,
+    Fields,
+    Position,
+    ProductEvent,
+    RejectedRow,
+    utc_now,
+)
 from recsys_cli.merge import NOTHING, ProductState, states_of
 from recsys_cli.pipeline.seen import SeenIds
 from recsys_cli.ports import Catalog, EventProcessor
@@ -135,21 +143,23 @@ class FeedPublisher:
         return newest
 
     def _publish_chunk(self, rows: Mapping[str, FeedRow]) -> None:
-        known = self._catalog.get(list(rows))
-        changes = [self._event(row, known.get(i, NOTHING)) for i, row in rows.items()]
+        known = dict.fromkeys(rows, NOTHING) | self._catalog.get(list(rows))
+        now = utc_now()
+        changes = [self._event(row, known[i], now) for i, row in rows.items()]
         events = [event for event in changes if event is not None]
         self._send(events, known)
         self.report.unchanged += len(changes) - len(events)
 
-    def _event(self, row: FeedRow, state: ProductState) -> ProductEvent | None:
-        if state.exists and not self._republish:
-            changed = changed_fields(state, row.fields)
-            if not changed:
+    def _event(self, row: FeedRow, state: ProductState, now: str) -> ProductEvent | None:
+        if not state.exists:
+            kind, fields = EventType.CREATE, _present(row.fields)
+        elif self._republish:
+            kind, fields = EventType.CREATE, _present(state.values | row.fields)
+        else:
+            kind, fields = EventType.UPDATE, changed_fields(state, row.fields)
+            if not fields:
                 return None
-            return ProductEvent(type=EventType.UPDATE, product_id=row.product_id, fields=changed)
-        kept = {name: f.value for name, f in state.fields.items()} if state.exists else {}
-        fields: Fields = {n: v for n, v in (kept | row.fields).items() if v is not None}
-        return ProductEvent(type=EventType.CREATE, product_id=row.product_id, fields=fields)
+        return ProductEvent(type=kind, product_id=row.product_id, fields=fields, timestamp=now)
 
     def _send(self, events: list[ProductEvent], known: Mapping[str, ProductState]) -> None:
         if events and not self._dry_run:
@@ -169,14 +179,14 @@ def publish_events(
     return positions
 
 
-def changed_fields(state: ProductState, fields: Mapping[str, object]) -> Fields:
+def changed_fields(state: ProductState, fields: Fields) -> Fields:
     """Return those of ``fields`` that the state has otherwise; None empties a field."""
-    current = state.fields
-    return {
-        name: value  # type: ignore[misc]  # values are FieldValue, compared as they are
-        for name, value in fields.items()
-        if (current[name].value if name in current else None) != value
-    }
+    current = state.values.get
+    return {name: value for name, value in fields.items() if current(name) != value}
+
+
+def _present(fields: Fields) -> Fields:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _chunks(

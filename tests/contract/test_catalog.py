@@ -98,7 +98,7 @@ def test_merges_at_the_same_moment_all_count(opened: Callable[[], Catalog]) -> N
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(merge_all, range(4)))
-    assert len(catalogs[0].get(["a"])["a"].fields) == 100
+    assert len(catalogs[0].get(["a"])["a"].values) == 100
 
 
 def test_products_yields_each_once(catalog: Catalog) -> None:
@@ -147,7 +147,7 @@ def test_threads_may_share_one(catalog: Catalog) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(merge_one, range(60)))
-    assert len(catalog.get(["a"])["a"].fields) == 60
+    assert len(catalog.get(["a"])["a"].values) == 60
 
 
 def artifact(content: bytes) -> bytes:

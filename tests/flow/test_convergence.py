@@ -80,7 +80,7 @@ def test_a_slow_consumer_cannot_overwrite_a_newer_embedding(
             assert stored["p"].text_digest == model.text_digest(
                 catalog.get(["p"])["p"].product("p")  # type: ignore[arg-type]
             )
-            assert catalog.get(["p"])["p"].fields["name"].value == "Camping tent"
+            assert catalog.get(["p"])["p"].values["name"] == "Camping tent"
         else:
             assert stored == {}
     recsys("consume", "--drain")
