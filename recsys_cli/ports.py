@@ -15,7 +15,7 @@ driver's own exception leaves an adapter. Adapters may be used from several thre
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -315,6 +315,14 @@ class VectorStore(Connected, Protocol):
         the metadata of the stored embedding, and is ignored where there is none. A vector of
         another size, or with a value that is not finite, raises ValueError, and nothing is
         written.
+        """
+        ...
+
+    def begin_write(self, embeddings: Sequence[Embedding]) -> Callable[[], object]:
+        """Do as ``write`` does, but return at once where the backend can go on by itself.
+
+        What is returned waits for the end, and raises what ``write`` raises for the backend's
+        sake. It is to be called once, in whatever happens.
         """
         ...
 

@@ -39,6 +39,7 @@ __all__ = [
     "GroupGone",
     "LuaScript",
     "RedisConnection",
+    "Replies",
     "Reply",
     "flat",
     "pairs",
@@ -52,6 +53,9 @@ Command: TypeAlias = Sequence[Argument]
 Keys: TypeAlias = tuple[str, ...]
 Reply: TypeAlias = Any
 """bytes, int, None or a list of replies: what the protocol says, which no type can."""
+
+Replies: TypeAlias = Callable[[], list[Reply]]
+"""Waits for the replies to what was sent, and returns them."""
 
 _pack: Callable[[tuple[Argument, ...]], bytes] = pack_command  # type: ignore[assignment]  # its stub knows tuples of one
 
@@ -110,25 +114,45 @@ class RedisConnection:
         Raises the first error; the other commands of the same trip have been carried out, those
         of later trips have not been sent.
         """
-        replies = []
-        for trip in batched(commands, COMMANDS_A_TRIP):
-            for command, reply in zip(trip, self._exchange(trip), strict=True):
-                if isinstance(reply, Exception):
-                    raise translation(self.address, reply, str(command[0])) from reply
-                replies.append(reply)
+        return self.begin(commands)()
+
+    def begin(self, commands: Iterable[Command]) -> Replies:
+        """Send the first trip of a pipeline, and return what takes its replies and makes the rest.
+
+        That is to be called once, in whatever happens: a connection is kept for it.
+        """
+        trips = batched(commands, COMMANDS_A_TRIP)
+        first = next(trips, None)
+        arrive = self._depart(first) if first else list
+
+        def replies() -> list[Reply]:
+            found = arrive()
+            for trip in trips:
+                found += self._depart(trip)()
+            return found
+
         return replies
 
     def run(self, script: LuaScript, calls: Iterable[tuple[Keys, Command]]) -> list[Reply]:
         """Run the script once for each (keys, arguments) and return the replies."""
+        return self.begin_run(script, calls)()
+
+    def begin_run(self, script: LuaScript, calls: Iterable[tuple[Keys, Command]]) -> Replies:
+        """Do as ``run`` does, but return as ``begin`` does."""
         commands = [("EVALSHA", script.digest, len(keys), *keys, *args) for keys, args in calls]
-        if script.digest not in self._loaded:
+        if commands and script.digest not in self._loaded:
             self._load(script)
-        try:
-            return self.pipeline(commands)
-        except ScriptForgotten:
-            # Restarted or flushed. What has run already runs again: scripts must not mind.
-            self._load(script)
-            return self.pipeline(commands)
+        arrive = self.begin(commands)
+
+        def replies() -> list[Reply]:
+            try:
+                return arrive()
+            except ScriptForgotten:
+                # Restarted or flushed. What has run already runs again: scripts must not mind.
+                self._load(script)
+                return self.pipeline(commands)
+
+        return replies
 
     def scan(self, prefix: str) -> Iterator[list[bytes]]:
         """Yield the keys that begin with ``prefix``, page by page; one may come more than once."""
@@ -160,24 +184,34 @@ class RedisConnection:
         self.call("SCRIPT", "LOAD", script.source)
         self._loaded.add(script.digest)
 
-    def _exchange(self, commands: Sequence[Command]) -> list[Reply]:
-        """Return the replies, errors among them in their places."""
-        with self._translated(str(commands[0][0])), self._borrowed() as link:
-            packed = b"".join(map(_pack, map(tuple, commands)))
-            link.send_packed_command([packed])  # type: ignore[no-untyped-call]
-            return [_reply(link) for _ in commands]
+    def _depart(self, trip: Sequence[Command]) -> Replies:
+        """Send one trip; raises the first error of its replies when they are taken."""
+        with self._translated(str(trip[0][0])):
+            link = self._pool.get_connection()
+            with self._whole(link):
+                packed = b"".join(map(_pack, map(tuple, trip)))
+                link.send_packed_command([packed])  # type: ignore[no-untyped-call]
+
+        def arrive() -> list[Reply]:
+            with self._translated(str(trip[0][0])), self._whole(link):
+                replies = [_reply(link) for _ in trip]
+                self._pool.release(link)
+            for command, reply in zip(trip, replies, strict=True):
+                if isinstance(reply, Exception):
+                    raise translation(self.address, reply, str(command[0])) from reply
+            return replies
+
+        return arrive
 
     @contextlib.contextmanager
-    def _borrowed(self) -> Iterator[redis.Connection]:
-        """Lend a connection; one whose replies were not all read is of no use to others."""
-        link = self._pool.get_connection()
+    def _whole(self, link: redis.Connection) -> Iterator[None]:
+        """Take a connection out of use where the block fails: some reply may be left on it."""
         try:
-            yield link
+            yield
         except BaseException:
             link.disconnect()  # type: ignore[no-untyped-call]
-            raise
-        finally:
             self._pool.release(link)
+            raise
 
     @contextlib.contextmanager
     def _translated(self, command: str) -> Iterator[None]:

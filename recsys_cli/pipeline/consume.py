@@ -4,39 +4,38 @@ One read, one merge, one embedding call, one write, one acknowledgement per batc
 acknowledged only after its effect is stored. A batch that fails is halved until the event that
 fails is alone, so that a bad event keeps no good one waiting; see ``failures.py`` for what becomes
 of it. A backend that is away is waited for, with the batch in hand.
+
+While the backend stores one batch, which takes it longest, the next one is read and embedded. To
+everybody else it is as if two consumers took turns. An event that was delivered before is not
+handled until the batch before it is done: it may be the one that kills its consumer.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from threading import Event as Flag
+from typing import NamedTuple
 
 from recsys_cli.deliveries import DeadLetter, Delivery, LostEvent
-from recsys_cli.domain import Position, ProductEvent, StreamStatus
+from recsys_cli.domain import ProductEvent
 from recsys_cli.errors import (
     BackendUnavailable,
     GroupMissing,
-    IndexMismatch,
     InvalidData,
     InvalidEvent,
     InvalidProduct,
     RecsysError,
 )
-from recsys_cli.generations import serving
 from recsys_cli.merge import states_of
 from recsys_cli.pipeline import failures
 from recsys_cli.pipeline.claims import ClaimKeeper
-from recsys_cli.pipeline.embed import EmbedCounts, Target, embed_states
+from recsys_cli.pipeline.embed import Begun, EmbedCounts, Target, begin, finish
 from recsys_cli.pipeline.model import SharedModels
 from recsys_cli.pipeline.outage import Outage
-from recsys_cli.ports import (
-    Catalog,
-    EventProcessor,
-    Generations,
-    ModelFactory,
-)
+from recsys_cli.pipeline.watch import Watch
+from recsys_cli.ports import Catalog, EventProcessor, Generations, ModelFactory
 
 LONGEST_WAIT_MS = 500
 THE_EVENTS_FAULT = (InvalidData, InvalidEvent, InvalidProduct)
@@ -97,7 +96,14 @@ class ConsumeReport:
         self.embedded += counts.embedded
         self.refreshed += counts.refreshed
         self.removed += counts.removed
-        self.wordless += len(counts.wordless)
+        self.wordless += counts.wordless
+
+
+class _Flight(NamedTuple):
+    """A batch whose embeddings are being stored; or why it could not be begun."""
+
+    deliveries: Sequence[Delivery]
+    begun: Begun | Exception
 
 
 class Consumer:
@@ -119,12 +125,12 @@ class Consumer:
         self._catalog = catalog
         self._generations = generations
         self._models = SharedModels(events, catalog, models)
-        self._dimension = models.dimension
         self._options = options
         self._notify = notify
         self._in_hand: dict[str, Delivery] = {}
+        self._flight: _Flight | None = None
         self._claims = ClaimKeeper(events, options.claim_idle_ms)
-        self._last_seen: StreamStatus | None = None
+        self._watch = Watch(events, generations, models.dimension, options.claim_idle_ms, notify)
         self._is_adrift = False
         self.report = ConsumeReport()
 
@@ -137,15 +143,16 @@ class Consumer:
         not answer at the start raises BackendUnavailable, one that refuses BackendRefused.
         """
         self._events.create_group()
-        self._ensure_index()
+        self._watch.ensure_index()
         patience_s = DRAIN_PATIENCE_S if self._options.drain else None
         outage = Outage(stop, self._notify, patience_s=patience_s)
         next_status = time.monotonic() + self._options.status_interval_s
         with self._claims.running():
-            while not stop.is_set() and (self._in_hand or self._wanted() > 0):
+            while (self._flight or not stop.is_set()) and (self._in_hand or self._wanted() > 0):
                 try:
                     if self._is_adrift:
-                        self._begin_anew()
+                        self._watch.begin_anew()
+                        self._is_adrift = False
                     elif outage.is_on:
                         self._look_round()
                     if not self._consume_batch(stop):
@@ -157,6 +164,7 @@ class Consumer:
                     outage.end()
                 except (BackendUnavailable, GroupMissing) as error:
                     self._is_adrift |= isinstance(error, GroupMissing)
+                    self._set_down()
                     outage.wait(error)
         if not outage.is_on:
             self._leave()
@@ -165,23 +173,44 @@ class Consumer:
     def _wanted(self) -> int:
         if self._options.max_events is None:
             return self._options.batch_size
-        return min(self._options.batch_size, self._options.max_events - self.report.processed)
+        left = self._options.max_events - self.report.processed - len(self._in_hand)
+        return min(self._options.batch_size, left)
 
     def _consume_batch(self, stop: Flag) -> bool:
-        """Take a batch and process it; return False where a drain is at its end."""
-        # After an outage the batch in hand is still ours: it is renewed while we wait.
-        if not self._in_hand:
-            self._in_hand = {d.entry_id: d for d in self._receive(stop)}
-            self.report.redelivered += sum(d.attempt > 1 for d in self._in_hand.values())
-        batch = tuple(self._in_hand.values())
-        self._claims.hold(batch)
-        self._process(batch)
-        self._claims.hold(())
-        return bool(batch) or not self._options.drain
+        """Begin a batch, then finish the one before; return False where a drain is at its end."""
+        before = self._flight
+        taken = self._left_over() or self._take(stop)
+        left = self._sorted_out(taken)
+        self._flight = self._departed(left)
+        if before:
+            self._finish_or_halve(before.deliveries, before)
+        if left and not self._flight:
+            self._finish_or_halve(left)
+        self._hold()
+        return bool(taken or before) or not self._options.drain
+
+    def _left_over(self) -> list[Delivery]:
+        """Return what is in hand and not under way: so an outage leaves it, and it is still ours.
+
+        One that was delivered before comes alone, as from the stream.
+        """
+        left = [] if self._flight else list(self._in_hand.values())
+        return [d for d in left if d.attempt == 1] or left[:1]
+
+    def _take(self, stop: Flag) -> list[Delivery]:
+        if stop.is_set() or self._wanted() < 1:
+            return []
+        # Where claims lapse at once, what is under way may come once more.
+        taken = [d for d in self._receive(stop) if d.entry_id not in self._in_hand]
+        self._in_hand |= {d.entry_id: d for d in taken}
+        self.report.redelivered += sum(d.attempt > 1 for d in taken)
+        self._hold()
+        return taken
 
     def _receive(self, stop: Flag) -> list[Delivery]:
         """Wait for deliveries in short waits, so that ``stop`` is heeded soon."""
-        remaining_ms = 0 if self._options.drain else self._options.block_ms
+        does_wait = not (self._options.drain or self._flight)
+        remaining_ms = self._options.block_ms if does_wait else 0
         while True:
             wait_ms = min(remaining_ms, LONGEST_WAIT_MS)
             deliveries = self._events.receive(self._options.consumer, self._wanted(), wait_ms)
@@ -189,7 +218,11 @@ class Consumer:
             if deliveries or remaining_ms <= 0 or stop.is_set():
                 return deliveries
 
-    def _process(self, deliveries: Sequence[Delivery]) -> None:
+    def _hold(self) -> None:
+        self._claims.hold(tuple(self._in_hand.values()))
+
+    def _sorted_out(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """See to what is lost or hopeless; return what is left to be applied."""
         lost = [d for d in deliveries if isinstance(d.event, LostEvent)]
         dead = [
             letter
@@ -204,43 +237,64 @@ class Consumer:
             known = failures.known_failure(delivery)
             if known and known != delivery.failure:
                 self._events.postpone(delivery, known, self._options.claim_idle_ms)
-        if left:
-            self._apply_or_halve(left, self._targets())
+        return left
 
-    def _apply_or_halve(self, deliveries: Sequence[Delivery], targets: list[Target]) -> None:
+    def _departed(self, deliveries: Sequence[Delivery]) -> _Flight | None:
+        """Begin to apply a batch; None where it is to be applied by itself, when it is alone."""
+        if not deliveries or any(d.attempt > 1 for d in deliveries):
+            return None
         try:
-            self._apply(deliveries, targets)
+            return self._begin(deliveries)
         except Exception as error:
-            if isinstance(error, RecsysError) and not isinstance(error, THE_EVENTS_FAULT):
+            if not _is_of_events(error):
                 raise
-            if len(deliveries) == 1:
-                self._failed(deliveries[0], error)
-                return
-            middle = len(deliveries) // 2
-            self._apply_or_halve(deliveries[:middle], targets)
-            self._apply_or_halve(deliveries[middle:], targets)
+            return _Flight(deliveries, error)
 
-    def _apply(self, deliveries: Sequence[Delivery], targets: list[Target]) -> None:
+    def _set_down(self) -> None:
+        """Leave what is under way in hand, to be begun again."""
+        flight, self._flight = self._flight, None
+        if flight and isinstance(flight.begun, Begun):
+            flight.begun.abandon()
+
+    def _finish_or_halve(self, batch: Sequence[Delivery], flight: _Flight | None = None) -> None:
+        try:
+            self._finish(flight or self._begin(batch))
+        except Exception as error:
+            if not _is_of_events(error):
+                raise
+            if len(batch) == 1:
+                self._failed(batch[0], error)
+                return
+            middle = len(batch) // 2
+            self._finish_or_halve(batch[:middle])
+            self._finish_or_halve(batch[middle:])
+
+    def _begin(self, deliveries: Sequence[Delivery]) -> _Flight:
         events = [(d.position, d.event) for d in deliveries if isinstance(d.event, ProductEvent)]
         states = self._catalog.merge(states_of(events))
-        self.report.add(embed_states(states, self._catalog, targets, self._targets))
-        self._events.acknowledge(deliveries)
-        self._done([d.entry_id for d in deliveries])
+        return _Flight(deliveries, begin(states, self._targets()))
+
+    def _finish(self, flight: _Flight) -> None:
+        if isinstance(flight.begun, Exception):
+            raise flight.begun
+        self.report.add(finish(flight.begun, self._catalog, self._targets))
+        self._events.acknowledge(flight.deliveries)
+        self._done(d.entry_id for d in flight.deliveries)
 
     def _targets(self) -> list[Target]:
         followed = [g for g in self._generations.all() if g.is_followed]
         return [Target(g, self._generations.store(g), self._models.of(g)) for g in followed]
 
-    def _done(self, entry_ids: Sequence[str]) -> None:
-        self.report.processed += len(entry_ids)
+    def _done(self, entry_ids: Iterable[str]) -> None:
         for entry_id in entry_ids:
             del self._in_hand[entry_id]
+            self.report.processed += 1
 
     def _write_off(self, lost: Sequence[Delivery]) -> None:
         if not lost:
             return
         self._events.acknowledge(lost)
-        self._done([d.entry_id for d in lost])
+        self._done(d.entry_id for d in lost)
         self.report.lost += len(lost)
         self._notify(
             f"lost {', '.join(d.entry_id for d in lost[:5])}: taken off the stream before it was "
@@ -251,7 +305,7 @@ class Consumer:
         if not letters:
             return
         self._events.bury(letters)
-        self._done([letter.entry_id for letter in letters])
+        self._done(letter.entry_id for letter in letters)
         self.report.dead += len(letters)
         for letter in letters:
             again = f" again, though replayed {letter.replays}x" if letter.replays else ""
@@ -276,19 +330,8 @@ class Consumer:
 
     def _look_round(self) -> None:
         """See how things stand, and mend what is missing."""
-        if self._ensure_index():
-            self._notify("the index was gone, and is made again over the embeddings that are left")
-        status = self._events.status()
-        self._tell_if_stream_went_back(status)
-        self._last_seen = status
+        status = self._watch.look_round()
         self.report.lag, self.report.pending = status.lag, status.pending
-        gone = [
-            c.name
-            for c in status.consumers
-            if not c.pending and (c.idle_ms or 0) >= self._options.claim_idle_ms
-        ]
-        if gone:
-            self._events.forget_consumers(gone)
 
     def _leave(self) -> None:
         """Take the name off the group, which must not fill up with the names of the dead."""
@@ -298,41 +341,7 @@ class Consumer:
         except BackendUnavailable:
             self.report.lag = None
 
-    def _begin_anew(self) -> None:
-        """Go on after the stream, or the group on it, has vanished under a running consumer."""
-        self._events.create_group()
-        self._ensure_index()
-        self._is_adrift = False
-        last, self._last_seen = self._last_seen, None
-        waiting = (
-            "" if last is None else f"; {last.pending + (last.lag or 0):,} events were waiting"
-        )
-        self._notify(
-            "the stream's consumer group was gone (flushed, deleted, or restarted without its data)"
-            f" and is made again{waiting} when last seen; what the backend had not kept is lost:"
-            " import the feeds again"
-        )
 
-    def _tell_if_stream_went_back(self, status: StreamStatus) -> None:
-        before = self._last_seen
-        if before and Position.parse(status.last_entry_id) < Position.parse(before.last_entry_id):
-            self._notify(
-                f"the stream has gone back from {before.last_entry_id} to {status.last_entry_id}: "
-                "the backend was restarted from older data, and what came in between is lost; "
-                "import the feeds again"
-            )
-
-    def _ensure_index(self) -> bool:
-        """Create the index if it is missing; return whether it was. Raises IndexMismatch."""
-        generation = serving(self._generations.all())
-        vectors = self._generations.store(generation)
-        info = vectors.info()
-        if info is None:
-            return vectors.create_index(generation.spec)
-        if info.dimension != self._dimension:
-            raise IndexMismatch(
-                f"the index {info.name} has {info.dimension} dimensions, the model "
-                f"{self._dimension}",
-                hint="recsys index drop, or set VECTOR_DIMENSION",
-            )
-        return False
+def _is_of_events(error: Exception) -> bool:
+    """Whether it may be the fault of one of the events in the batch."""
+    return isinstance(error, THE_EVENTS_FAULT) or not isinstance(error, RecsysError)

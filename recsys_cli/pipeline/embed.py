@@ -9,8 +9,9 @@ at again in the same way.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from recsys_cli.domain import (
@@ -20,6 +21,7 @@ from recsys_cli.domain import (
     StoredEmbedding,
     utc_now,
 )
+from recsys_cli.errors import RecsysError
 from recsys_cli.generations import Generation, GenerationState
 from recsys_cli.merge import ProductState
 from recsys_cli.ports import Catalog, Embedding, EmbeddingModel, VectorStore
@@ -32,7 +34,13 @@ class EmbedCounts:
     embedded: int = 0
     refreshed: int = 0
     removed: int = 0
-    wordless: list[str] = field(default_factory=list)
+    wordless: int = 0
+
+    def add(self, other: EmbedCounts) -> None:
+        self.embedded += other.embedded
+        self.refreshed += other.refreshed
+        self.removed += other.removed
+        self.wordless += other.wordless
 
 
 class Target(NamedTuple):
@@ -43,32 +51,81 @@ class Target(NamedTuple):
     model: EmbeddingModel
 
 
+class Begun(NamedTuple):
+    """States whose embeddings are on their way to the vector stores of ``targets``.
+
+    ``counts``: of the target that serves. Each of ``waits`` is to be called once.
+    """
+
+    states: Mapping[str, ProductState]
+    targets: Sequence[Target]
+    counts: EmbedCounts
+    waits: list[Callable[[], object]]
+
+    def arrive(self) -> None:
+        """Wait until the embeddings are stored. Raises the first error."""
+        try:
+            while self.waits:
+                self.waits.pop()()
+        except BaseException:
+            self.abandon()
+            raise
+
+    def abandon(self) -> None:
+        """Wait for the end, whatever it is."""
+        while self.waits:
+            with contextlib.suppress(RecsysError):
+                self.waits.pop()()
+
+
 def embed_states(
     states: Mapping[str, ProductState],
     catalog: Catalog,
     followed: Sequence[Target],
     look_again: Callable[[], Sequence[Target]],
 ) -> EmbedCounts:
-    """Bring the embeddings of these products up to the catalog's newest state, in all targets.
+    """Bring the embeddings of these products up to the catalog's newest state, in all targets."""
+    return finish(begin(states, followed), catalog, look_again)
+
+
+def begin(states: Mapping[str, ProductState], followed: Sequence[Target]) -> Begun:
+    """Embed the products as these states say, and begin to store what comes out."""
+    begun = Begun(states, followed, EmbedCounts(), [])
+    try:
+        for target in followed if states else ():
+            serves = target.generation.state is GenerationState.SERVING
+            begun.waits.append(
+                _begin_store(states, target, begun.counts if serves else EmbedCounts())
+            )
+    except BaseException:
+        begun.abandon()
+        raise
+    return begun
+
+
+def finish(
+    begun: Begun, catalog: Catalog, look_again: Callable[[], Sequence[Target]]
+) -> EmbedCounts:
+    """Wait for what was begun, look again, and do the states once more that changed meanwhile.
 
     A generation that is begun after the last time we ``look_again`` is filled from a catalog that
     has these states already, so none is left out. Counted is what the serving one got.
     """
     counts = EmbedCounts()
-    while states:
-        for target in followed:
-            serves = target.generation.state is GenerationState.SERVING
-            _store(states, target, counts if serves else EmbedCounts())
+    while begun.states:
+        begun.arrive()
+        counts.add(begun.counts)
+        states = begun.states
         newest = catalog.get(list(states))
         if flushed := {i: state for i, state in states.items() if i not in newest}:
             # What we hold is all that is left of them.
             newest |= catalog.merge(flushed)
-        before, followed = followed, look_again()
-        _clear_dropped(before, followed)
-        if {t.generation.number for t in followed} <= {t.generation.number for t in before}:
-            states = {i: newest[i] for i, state in states.items() if newest[i] != state}
-        else:
-            states = newest
+        followed = look_again()
+        _clear_dropped(begun.targets, followed)
+        known = {t.generation.number for t in begun.targets}
+        if {t.generation.number for t in followed} <= known:
+            newest = {i: newest[i] for i, state in states.items() if newest[i] != state}
+        begun = begin(newest, followed)
     return counts
 
 
@@ -80,17 +137,18 @@ def _clear_dropped(before: Sequence[Target], now: Sequence[Target]) -> None:
             target.vectors.drop_index(embeddings=True)
 
 
-def _store(states: Mapping[str, ProductState], target: Target, counts: EmbedCounts) -> None:
+def _begin_store(
+    states: Mapping[str, ProductState], target: Target, counts: EmbedCounts
+) -> Callable[[], object]:
     products = [p for product_id, state in states.items() if (p := state.product(product_id))]
     positions = {product_id: state.position for product_id, state in states.items()}
     entries = _entries(products, positions, target, counts)
     kept = {entry.product_id for entry in entries}
     gone = {product_id: at for product_id, at in positions.items() if product_id not in kept}
-    if entries:
-        target.vectors.write(entries)
     if gone:
         target.vectors.remove(gone)
     counts.removed += len(gone)
+    return target.vectors.begin_write(entries)
 
 
 def _entries(
@@ -123,7 +181,7 @@ def _entries(
             fresh.append(Embedding(product.id, vector, metadata_of(product, names), source, now))
             counts.embedded += 1
         else:
-            counts.wordless.append(product.id)
+            counts.wordless += 1
     return fresh
 
 

@@ -1,13 +1,13 @@
 """Exact search in the embedded file: every vector is compared, so recall is 1 by construction.
 
-Over 100 000 products it takes about 20 ms. The table ``embeddings`` says which product is in which
-slot of the blocks; both are read in one transaction, so a writer beside a search is not seen.
+The table ``embeddings`` says which product is in which slot of the blocks; both are read in one
+transaction, so a writer beside a search is not seen.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from sqlite3 import Connection
 from typing import NamedTuple
@@ -30,17 +30,13 @@ from recsys_cli.generations import FIRST
 from recsys_cli.ports import Embedding, Matrix, Vector
 from recsys_cli.vectors import generation_rows
 from recsys_cli.vectors.embedded_blocks import FLOAT32, Scores, Slots, VectorBlocks, best
+from recsys_cli.vectors.embedded_filters import allowed_slots
 from recsys_cli.vectors.embedded_rows import Row, entry, row_of
 
 UNIT_TOLERANCE = 0.001
 
 _PAGE = 512
 _QUERIES_AT_ONCE = 16
-
-_HAS_ATTRIBUTE = """EXISTS (
-    SELECT 1 FROM json_each(e.attributes) AS has, json_each(?) AS wanted
-    WHERE has.key = json_extract(wanted.value, '$[0]')
-      AND has.value = json_extract(wanted.value, '$[1]'))"""
 
 _SQL = named_queries(Path(__file__).with_suffix(".sql"))
 
@@ -73,8 +69,9 @@ class EmbeddedVectors:
             elif index is not None and index.is_created:
                 self._compare(connection, spec)
                 return False
-            names = {"name": self._name, "dimension": spec.dimension}
-            connection.execute(_SQL["create_index"], names)
+            connection.execute(
+                _SQL["create_index"], {"name": self._name, "dimension": spec.dimension}
+            )
             generation_rows.note_spec(connection, self._alias, self._number, spec)
         return True
 
@@ -149,6 +146,10 @@ class EmbeddedVectors:
             )
             blocks.write(written)
 
+    def begin_write(self, embeddings: Sequence[Embedding]) -> Callable[[], object]:
+        self.write(embeddings)
+        return lambda: None
+
     def remove(self, positions: Mapping[str, Position]) -> None:
         with self._file.transaction() as connection:
             rows = self._rows(connection, list(positions))
@@ -207,7 +208,7 @@ class EmbeddedVectors:
             if index is None or not index.is_created:
                 raise IndexMissing(f"there is no index {self._name!r}", hint="recsys index create")
             blocks = VectorBlocks(connection, index.id, index.dimension)
-            candidates = _candidates(connection, index, where)
+            candidates = allowed_slots(connection, index.id, where)
             return [
                 _closest(connection, slots, scores, limit)
                 for some in batched(queries, _QUERIES_AT_ONCE)
@@ -297,29 +298,6 @@ def _closest(connection: Connection, slots: Slots, scores: Scores, limit: int) -
     )
     found.sort(key=lambda neighbor: (-neighbor.similarity_score, neighbor.product_id))
     return found[:limit]
-
-
-def _candidates(
-    connection: Connection, index: _Index, where: SearchFilter | None
-) -> list[int] | None:
-    """Return the slots of the products that ``where`` allows; None: all of them."""
-    where = where or SearchFilter()
-    conditions = {
-        "category = ?": where.category,
-        "price >= ?": where.price_min,
-        "price <= ?": where.price_max,
-    }
-    asked: list[tuple[str, object]] = [(q, v) for q, v in conditions.items() if v is not None]
-    asked += [("category <> ?", category) for category in where.exclude_categories]
-    for name, values in where.attributes.items():
-        asked.append((_HAS_ATTRIBUTE, json.dumps([(name, value) for value in values])))
-    if not asked:
-        return None
-    query = " AND ".join(
-        ["SELECT slot FROM embeddings AS e WHERE vector_index = ?", *(sql for sql, _ in asked)]
-    )
-    rows = connection.execute(query, (index.id, *(value for _, value in asked)))
-    return [slot for (slot,) in rows]
 
 
 def _neighbors(connection: Connection, scores: Mapping[int, float]) -> list[Neighbor]:

@@ -8,7 +8,7 @@ The hash ``product:embedding:{id}`` holds ``vector`` (little-endian float32), ``
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +94,10 @@ class RedisHnsw:
         }
 
     def write(self, embeddings: Sequence[Embedding]) -> None:
-        self._connection.run(
+        self.begin_write(embeddings)()
+
+    def begin_write(self, embeddings: Sequence[Embedding]) -> Callable[[], object]:
+        return self._connection.begin_run(
             _write, [((self._key(e.product_id),), self._arguments(e)) for e in embeddings]
         )
 
