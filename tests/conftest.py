@@ -5,12 +5,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.commands import Recsys
 from tests.servers import RedisServer, running_redis
 from tests.tls import Authority
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+# How fast an example runs says something of the machine, and nothing of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

@@ -42,7 +42,7 @@ def texts_of(product: Product) -> Texts:
         product.name[:MAX_TEXT],
         product.description[:MAX_TEXT],
         product.category[:MAX_TEXT],
-        " ".join(telling_attributes(product).values())[:MAX_TEXT],
+        " ".join(telling_attributes(product).values())[:MAX_TEXT] if product.attributes else "",
     )
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -122,15 +123,16 @@ class TfidfModel:
     def _side(self, product: Product) -> Side:
         """Return the product's features, each with its share in the product's unit vector."""
         texts = texts_of(product)
-        (sums,) = self._sums([texts])
+        found = [words(text) for text in texts]
+        sums = np.zeros((len(WEIGHTS), self._dimension))
+        sums[list(map(bool, found))] = self._sums(found)
         lengths = _lengths(sums)
         total = _lengths((sums / lengths * _WEIGHTS).sum(axis=0, keepdims=True))
         factors = (_WEIGHTS / lengths / total)[:, 0]
         used: dict[str, UsedWord] = {}
-        for text, fields, factor in zip(texts, fields_of(product), factors, strict=True):
-            found = {name: words(value) for name, value in fields.items()}
-            standing = fields_by_word(found)
-            for word in words(text):
+        for of_text, fields, factor in zip(found, fields_of(product), factors, strict=True):
+            standing = fields_by_word({name: words(value) for name, value in fields.items()})
+            for word in of_text:
                 earlier = used.get(word, UsedWord(0.0, []))
                 used[word] = UsedWord(earlier.factor + factor, earlier.fields + standing[word])
         sizes, hashes = features(list(used), keep_marks=self._counted.keep_marks)
@@ -140,39 +142,55 @@ class TfidfModel:
         return Side(used, hashes, values * weights[owners], owners)
 
     def _embed(self, texts: list[Texts]) -> Matrix:
-        parts = self._sums(texts)
-        parts /= _lengths(parts)
-        rows = (parts * _WEIGHTS).sum(axis=1)
+        # Kind by kind: all names, then all descriptions, ...
+        found = [words(text) for kind in zip(*texts, strict=True) for text in kind]
+        sums = self._sums(found)
+        sums /= _lengths(sums)
+        rows = np.zeros((len(texts), self._dimension))
+        has_words = np.fromiter(map(bool, found), bool).reshape(len(WEIGHTS), -1)
+        ends = np.cumsum(has_words.sum(axis=1))
+        for weight, owners, part in zip(WEIGHTS, has_words, np.split(sums, ends[:-1]), strict=True):
+            rows[owners] += part if weight == 1 else part * weight
         unit: Matrix = (rows / _lengths(rows)).astype(np.float32)
         return unit
 
-    def _sums(self, texts: list[Texts]) -> npt.NDArray[np.float64]:
-        """Return the sum of the words of each text: shape (n, 4, dimension)."""
-        found = [words(text) for four in texts for text in four]
-        entries = self._entries_of([word for of_text in found for word in of_text])
+    def _sums(self, found: Sequence[Sequence[str]]) -> npt.NDArray[np.float64]:
+        """Return the sum of the words of each text that has any: shape (n, dimension)."""
+        used = [of_text for of_text in found if of_text]
+        entries = self._entries_of([word for of_text in used for word in of_text])
         features_ = np.frombuffer(b"".join(entries), _ENTRY)
         sizes = np.fromiter(map(len, entries), np.int64, len(entries)) // _ENTRY.itemsize
-        text_of_word = np.repeat(np.arange(len(found)), [len(of_text) for of_text in found])
-        place = np.repeat(text_of_word * self._dimension, sizes) + features_["coordinate"]
+        first_of_word = np.repeat(
+            np.arange(len(used)) * self._dimension, [len(of_text) for of_text in used]
+        )
+        place = np.repeat(first_of_word, sizes)
+        place += features_["coordinate"]
         # bincount adds in the order given, whatever the batch: hence the same bits.
         sums: npt.NDArray[np.float64] = np.bincount(
-            place, features_["value"], len(found) * self._dimension
+            place, features_["value"], len(used) * self._dimension
         ).astype(np.float64, copy=False)
-        return sums.reshape(len(texts), len(WEIGHTS), self._dimension)
+        return sums.reshape(len(used), self._dimension)
 
     def _entries_of(self, wanted: list[str]) -> list[bytes]:
         """Return the coordinates and values of each word, computing those not seen lately."""
+        entries = self._entries
+        found = list(map(entries.get, wanted))
+        if None in found:
+            missing = dict.fromkeys(w for w, e in zip(wanted, found, strict=True) if e is None)
+            computed = dict(zip(missing, self._compute(list(missing)), strict=True))
+            found = [entry or computed[w] for w, entry in zip(wanted, found, strict=True)]
+            self._remember(computed)
+        return cast(list[bytes], found)
+
+    def _remember(self, computed: dict[str, bytes]) -> None:
         with self._lock:
-            missing = dict.fromkeys(w for w in wanted if w not in self._entries)
-            if missing and self._entries_bytes > _CACHE_BYTES:
+            if self._entries_bytes > _CACHE_BYTES:
                 self._entries.clear()
                 self._entries_bytes = 0
-                missing = dict.fromkeys(wanted)
-            if missing:
-                computed = self._compute(list(missing))
-                self._entries.update(zip(missing, computed, strict=True))
-                self._entries_bytes += sum(map(len, computed)) + _OVERHEAD_BYTES * len(missing)
-            return [self._entries[word] for word in wanted]
+            self._entries.update(computed)
+            self._entries_bytes += sum(map(len, computed.values())) + _OVERHEAD_BYTES * len(
+                computed
+            )
 
     def _compute(self, unknown: list[str]) -> list[bytes]:
         sizes, hashes = features(unknown, keep_marks=self._counted.keep_marks)

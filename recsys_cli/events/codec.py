@@ -29,6 +29,9 @@ KEPT_FIELDS, KEPT_BYTES = 20, 10_000
 
 FIELDS = ("event_type", "product_id", "timestamp", "data", "original_id", "replays")
 
+_NAMES = [name.encode() for name in FIELDS]
+_TYPES = {kind.value: kind for kind in EventType}
+
 Raw = Mapping[bytes, bytes]
 
 _decoder = msgspec.json.Decoder(dict[str, object])
@@ -42,17 +45,15 @@ def delivery(
     event = LostEvent() if raw is None else decode(raw)
     if event is None:
         return None
-    position = Position.parse(entry_id)
-    if isinstance(event, ProductEvent) and raw is not None:
-        position = place(raw, entry_id)
+    raw = raw or {}
     return Delivery(
         entry_id=entry_id,
-        position=position,
+        position=place(raw, entry_id),
         consumer=consumer,
         attempt=attempt,
         event=event,
         failure=failure,
-        replays=counted(text((raw or {}).get(b"replays", b""))),
+        replays=counted(text(raw[b"replays"])) if b"replays" in raw else 0,
     )
 
 
@@ -78,8 +79,10 @@ def place(raw: Raw, entry_id: str) -> Position:
     Nobody may count later than where they are: what is newer would be held for older.
     """
     here = Position.parse(entry_id)
+    if b"original_id" not in raw:
+        return here
     try:
-        return min(here, Position.parse(raw.get(b"original_id", b"").decode("ascii")))
+        return min(here, Position.parse(raw[b"original_id"].decode("ascii")))
     except ValueError:
         return here
 
@@ -98,38 +101,33 @@ def printable(raw: Raw) -> dict[str, str]:
 
 
 def _decode(raw: Raw) -> ProductEvent:
-    size = sum(len(name) + len(value) for name, value in raw.items())
+    size = sum(map(len, raw)) + sum(map(len, raw.values()))
     if size > MAX_EVENT_BYTES:
         raise InvalidEvent(
             f"the event is {size} bytes long; at most {MAX_EVENT_BYTES} are allowed",
             cause="oversized",
         )
     try:
-        fields = {name: raw.get(name.encode(), b"").decode() for name in FIELDS}
+        kind, named, timestamp, data, *_ = [raw.get(name, b"").decode() for name in _NAMES]
     except UnicodeDecodeError as error:
         raise InvalidEvent(f"a field is not UTF-8: {error.reason}", cause="not-utf-8") from None
-    kind = fields["event_type"]
-    try:
-        event_type = EventType(kind)
-    except ValueError:
+    event_type = _TYPES.get(kind)
+    if event_type is None:
         raise InvalidEvent(
             f"unknown event_type {kind[:60]!r}; it must be create, update or delete",
             cause="unknown-type",
-        ) from None
-    if not fields["product_id"].strip():
+        )
+    if not named.strip():
         raise InvalidEvent("the event has no product_id", cause="no-id")
-    product_id = clean_id(fields["product_id"])
-    data: dict[str, object] = {}
+    product_id = clean_id(named)
+    fields: dict[str, object] = {}
     if event_type is not EventType.DELETE:
-        data = _data(fields["data"])
-        inner = data.pop("id", None)
-        if inner is not None and clean_id(inner) != product_id:
+        fields = _data(data)
+        inner = fields.pop("id", None)
+        if inner is not None and inner != product_id and clean_id(inner) != product_id:
             raise InvalidEvent(f"data names another product: {clean_id(inner)!r}")
     return ProductEvent(
-        type=event_type,
-        product_id=product_id,
-        fields=clean_fields(data),
-        timestamp=fields["timestamp"],
+        type=event_type, product_id=product_id, fields=clean_fields(fields), timestamp=timestamp
     )
 
 

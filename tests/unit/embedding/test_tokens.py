@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys_cli.embedding import tokens
 from recsys_cli.embedding.tokens import MAX_WORD, without_marks, words
 
 
@@ -31,6 +32,11 @@ from recsys_cli.embedding.tokens import MAX_WORD, without_marks, words
 )
 def test_words(text: str, expected: list[str]) -> None:
     assert words(text) == expected
+
+
+@given(st.text(st.sampled_from("aB9é²½ßÀ™’–ªł緑 _-./\t\x1f"), max_size=120))
+def test_the_quick_way_finds_what_the_general_one_does(text: str) -> None:
+    assert words(text) == tokens._words(tokens._folded(text))
 
 
 def test_a_path_is_no_model_number() -> None:
