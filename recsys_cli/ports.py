@@ -54,10 +54,7 @@ CHECKSUM_BYTES = 32
 
 
 class Embedding(NamedTuple):
-    """A product's entry in the vector store.
-
-    ``vector`` is None where only the metadata changed and the stored vector stays.
-    """
+    """A product's entry in the vector store; without a vector the stored one stays."""
 
     product_id: str
     vector: Vector | None
@@ -274,6 +271,10 @@ class Catalog(Models, Connected, Protocol):
         """
         ...
 
+    def changed(self, states: Mapping[str, ProductState]) -> dict[str, ProductState | None]:
+        """Return those that are others by now; None: there is none left. Raises InvalidData."""
+        ...
+
     def products(self) -> Iterator[Product]:
         """Yield every existing product once, in any order, without holding them all in memory.
 
@@ -321,8 +322,7 @@ class VectorStore(Connected, Protocol):
     def begin_write(self, embeddings: Sequence[Embedding]) -> Callable[[], object]:
         """Do as ``write`` does, but return at once where the backend can go on by itself.
 
-        What is returned waits for the end, and raises what ``write`` raises for the backend's
-        sake. It is to be called once, in whatever happens.
+        What is returned waits for the end; it is to be called once, whatever happens.
         """
         ...
 

@@ -8,12 +8,14 @@ that the create did not set. Keys are sorted, so equal states are equal bytes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from recsys_cli.cleaning import MAX_PRODUCT_BYTES
 from recsys_cli.domain import Fields, Position, Product
 from recsys_cli.errors import InvalidData, InvalidProduct
-from recsys_cli.merge import ProductState
+from recsys_cli.merge import ProductState, merge
 
 MAX_STATE_BYTES = 4 * MAX_PRODUCT_BYTES
 """Updates with ever more fields could make a product grow without end."""
@@ -56,6 +58,29 @@ def decode(product_id: str, raw: bytes) -> ProductState:
             f"the state of product {product_id!r} in the catalog is damaged: {error}",
             hint="delete that entry of the catalog, and import the product again",
         ) from error
+
+
+def merged(product_id: str, raw: bytes | None, change: ProductState) -> tuple[ProductState, bytes]:
+    """Return the stored state, None where there is none, with the change merged in; and its bytes.
+
+    Raises InvalidData and InvalidProduct, as the two above.
+    """
+    new = encode(change)
+    if raw is None or raw == new:
+        return change, new
+    state = merge(decode(product_id, raw), change)
+    return state, encode(state)
+
+
+def changed(
+    states: Mapping[str, ProductState], stored: Mapping[str, bytes | None]
+) -> dict[str, ProductState | None]:
+    """Return what is stored where that is another state; None where nothing is.
+
+    Raises InvalidData.
+    """
+    raws = ((i, stored.get(i)) for i, state in states.items() if stored.get(i) != encode(state))
+    return {i: None if raw is None else decode(i, raw) for i, raw in raws}
 
 
 def decode_product(product_id: str, raw: bytes) -> Product | None:

@@ -9,7 +9,7 @@ from sqlite3 import Connection
 from recsys_cli.catalogs import codec
 from recsys_cli.connections.sqlite import EmbeddedFile
 from recsys_cli.domain import BEGINNING, Health, Position, Product, StoredModel, utc_now
-from recsys_cli.merge import NOTHING, ProductState, merge
+from recsys_cli.merge import ProductState
 from recsys_cli.ports import CHECKSUM_BYTES, version_of
 
 _PAGE = 500
@@ -49,15 +49,19 @@ class EmbeddedCatalog:
     ) -> dict[str, ProductState]:
         with self._file.transaction() as connection:
             stored = _stored(connection, changes)
-            merged, changed = {}, []
+            results, changed = {}, []
             for product_id, change in changes.items():
                 raw = stored.get(product_id)
-                state = merge(codec.decode(product_id, raw) if raw else NOTHING, change)
-                merged[product_id] = state
-                if (new := codec.encode(state)) != raw:
+                results[product_id], new = codec.merged(product_id, raw, change)
+                if new != raw:
                     changed.append((product_id, new))
             connection.executemany(_UPSERT, changed)
-        return merged
+        return results
+
+    def changed(self, states: Mapping[str, ProductState]) -> dict[str, ProductState | None]:
+        with self._file.reading() as connection:
+            stored = _stored(connection, states)
+        return codec.changed(states, stored)
 
     def products(self) -> Iterator[Product]:
         last = ""

@@ -17,7 +17,7 @@ from recsys_cli.catalogs import codec
 from recsys_cli.connections.redis import LuaScript, RedisConnection, pairs
 from recsys_cli.domain import BEGINNING, Health, Position, Product, StoredModel, utc_now
 from recsys_cli.errors import InvalidData
-from recsys_cli.merge import NOTHING, ProductState, merge
+from recsys_cli.merge import NOTHING, ProductState
 from recsys_cli.ports import CHECKSUM_BYTES, version_of
 
 STATE_PREFIX = "product:state:"
@@ -55,15 +55,18 @@ class RedisCatalog:
         expected |= self._read([i for i in changes if i not in known])
         results: dict[str, ProductState] = {}
         while expected:
-            merged = {i: _merged(i, raw, changes[i]) for i, raw in expected.items()}
-            results |= merged
-            swaps = {i: (expected[i], codec.encode(state)) for i, state in merged.items()}
-            lost = self._swap(
+            swaps: dict[str, tuple[bytes | None, bytes]] = {}
+            for product_id, raw in expected.items():
+                state, new = codec.merged(product_id, raw, changes[product_id])
+                results[product_id] = state
                 # What was read just now and stays as it is need not be written.
-                {i: swap for i, swap in swaps.items() if swap[0] != swap[1] or i in known}
-            )
-            expected = self._read(lost)
+                if new != raw or product_id in known:
+                    swaps[product_id] = raw, new
+            expected = self._read(self._swap(swaps))
         return results
+
+    def changed(self, states: Mapping[str, ProductState]) -> dict[str, ProductState | None]:
+        return codec.changed(states, self._read(list(states)))
 
     def products(self) -> Iterator[Product]:
         """See ports.Catalog.products.
@@ -175,7 +178,3 @@ def _stored_model(raw: bytes) -> StoredModel:
 
 def _encode(state: ProductState) -> bytes | None:
     return None if state == NOTHING else codec.encode(state)
-
-
-def _merged(product_id: str, raw: bytes | None, change: ProductState) -> ProductState:
-    return change if raw is None else merge(codec.decode(product_id, raw), change)

@@ -115,16 +115,16 @@ def finish(
     while begun.states:
         begun.arrive()
         counts.add(begun.counts)
-        states = begun.states
-        newest = catalog.get(list(states))
-        if flushed := {i: state for i, state in states.items() if i not in newest}:
+        changed = catalog.changed(begun.states)
+        if flushed := {i: begun.states[i] for i, state in changed.items() if state is None}:
             # What we hold is all that is left of them.
-            newest |= catalog.merge(flushed)
+            changed |= catalog.merge(flushed)
+        newest = {i: changed.get(i) or state for i, state in begun.states.items()}
         followed = look_again()
         _clear_dropped(begun.targets, followed)
         known = {t.generation.number for t in begun.targets}
         if {t.generation.number for t in followed} <= known:
-            newest = {i: newest[i] for i, state in states.items() if newest[i] != state}
+            newest = {i: newest[i] for i in changed if newest[i] != begun.states[i]}
         begun = begin(newest, followed)
     return counts
 

@@ -76,6 +76,14 @@ def test_deleted_products_are_known_but_no_products(catalog: Catalog) -> None:
     assert [product.id for product in catalog.products()] == ["b"]
 
 
+def test_changed_tells_what_is_otherwise_by_now(catalog: Catalog) -> None:
+    update = state(EventType.UPDATE, 2, {"price": 7.0})
+    catalog.merge({"same": LAMP, "newer": merge(LAMP, update)})
+    expected = dict.fromkeys(["same", "newer", "gone"], LAMP)
+    assert catalog.changed(expected) == {"newer": merge(LAMP, update), "gone": None}
+    assert catalog.changed({}) == {}
+
+
 def test_known_states_are_never_trusted(catalog: Catalog) -> None:
     catalog.merge({"a": LAMP})
     newer = state(EventType.UPDATE, 3, {"name": "Desk lamp"})

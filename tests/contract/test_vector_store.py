@@ -140,6 +140,26 @@ def test_on_a_tie_ids_decide(store: VectorStore) -> None:
     assert ids(store.search(unit(1, 2), 50)) == sorted(names)
 
 
+def test_writes_that_are_under_way_at_once_all_land(store: VectorStore) -> None:
+    ends = [
+        store.begin_write([entry(f"{batch}-{n}", unit(n, batch, 1)) for n in range(150)])
+        for batch in range(3)
+    ]
+    assert store.stored([]) == {}, "the store answers meanwhile"
+    for end in reversed(ends):
+        end()
+    info = store.info()
+    assert info is not None
+    assert info.documents == 450
+    assert len(store.search(unit(3, 1, 1), 500)) == 450
+
+
+def test_a_bad_vector_is_refused_before_anything_is_under_way(store: VectorStore) -> None:
+    with pytest.raises(ValueError, match="shape"):
+        store.begin_write([entry("a", unit(1)), entry("b", unit(1)[:-1])])
+    assert store.stored(["a"]) == {}
+
+
 def test_an_older_embedding_is_ignored(store: VectorStore) -> None:
     store.write([entry("a", unit(1), at=5, name="new")])
     store.write([entry("a", unit(0, 1), at=4, name="old")])
