@@ -26,8 +26,8 @@ from recsys_cli.domain import Product
 from recsys_cli.embedding.text import texts_of
 from recsys_cli.embedding.tfidf import TfidfFactory, TfidfModel
 from tests.benchmarks.catalogues import ikea, matching_sets
+from tests.benchmarks.mixing import mixed
 from tests.benchmarks.quality import DATA
-from tests.benchmarks.recall import mixed
 
 ROUNDS = 7
 

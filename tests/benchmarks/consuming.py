@@ -1,0 +1,243 @@
+"""``recsys consume --drain --batch-size 200`` on Redis, over a stream that our import has made.
+
+Four figures of ours: one process with a model in use (by the wall clock, and by its own, which
+leaves out the start of the interpreter), one that must first fit the model, and two processes at
+once. Limit of them all: pipelined HSET of the same ready-made vectors, with category and price,
+into the same index through redis-py, in pipelines of whichever length is the fastest here.
+
+Peers: pandas + scikit-learn + ``SearchIndex.load`` of RedisVL, a process; and the consumer of the
+original design, in this process: read ten, then embed one, HSET, XACK. From 50 000 products on it
+is timed over the last tenth, with ready-made vectors of the others in the index already.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from recsys_cli.domain import IndexSpec
+from tests.benchmarks.comparison import PER_SECOND, Row, at_least, interleaved, medians
+from tests.benchmarks.importing import payloads, send
+from tests.benchmarks.workbench import (
+    BATCH_SIZE,
+    Done,
+    Stock,
+    Workbench,
+    has_redisvl,
+    rate_said,
+)
+
+STREAM, GROUP = "product:updates", "product-processors"
+PIPELINE_LENGTHS = (50, 200, 1000)
+TRIED_WITH = 3_000
+GOAL_FROM = 10_000
+PART_FROM = 50_000
+
+
+def measure(bench: Workbench, size: int) -> list[Row]:
+    stock = bench.stock(size)
+    own_clock: list[float] = []
+    length = _fastest_length(bench, stock)
+
+    def one() -> float:
+        _prepare(bench, stock)
+        done = _consume(bench)
+        own_clock.append(rate_said(done.err))
+        _check_index(bench, stock)
+        return done.seconds
+
+    def fitting() -> float:
+        _prepare(bench, stock, has_model=False)
+        seconds = _consume(bench).seconds
+        _check_index(bench, stock)
+        return seconds
+
+    def two() -> float:
+        _prepare(bench, stock)
+        seconds = _consume_twice(bench)
+        _check_index(bench, stock)
+        return seconds
+
+    def limit() -> float:
+        return bare_seconds(bench, stock, length)
+
+    ways: dict[str, Callable[[], float]] = {
+        "one": one, "limit": limit, "fitting": fitting, "two": two,
+        "one by one": lambda: _one_by_one(bench, stock),
+    }  # fmt: skip
+    if has_redisvl():
+        ways["redisvl"] = lambda: _redisvl(bench, stock)
+    rate = {
+        name: size / seconds
+        for name, seconds in medians(interleaved(ways, bench.effort.rounds)).items()
+    }
+    rate["own clock"] = medians({"": own_clock})[""]
+    return _rows(size, rate)
+
+
+def _rows(size: int, rate: dict[str, float]) -> list[Row]:
+    def row(stage: str, ours: str, peer: str, notes: str, *goals: Any) -> Row:
+        return Row(
+            stage=stage,
+            size=size,
+            unit=PER_SECOND,
+            ours=rate[ours],
+            limit=rate["limit"],
+            peer=rate.get(peer),
+            goals=goals,
+            notes=notes,
+        )
+
+    counts = size >= GOAL_FROM
+    ahead = at_least(1, "peer")
+    return [
+        row(
+            "consume", "one", "redisvl",
+            "one process; bare pipelined HSET of ready-made vectors; pandas + scikit-learn + "
+            "RedisVL script",
+            *([at_least(0.85)] if counts else []), ahead,
+        ),
+        row("consume, own clock", "own clock", "", "the same runs without the interpreter's start"),
+        row(
+            "consume, old design", "one", "one by one",
+            "peer: read ten, then embed one, HSET, XACK",
+            at_least(3, "peer"),
+        ),
+        row("consume, fits model", "fitting", "redisvl", "the first consume ever", ahead),
+        row(
+            "consume, two at once", "two", "redisvl", "two processes on one stream",
+            *([at_least(0.95)] if counts else []), ahead,
+        ),
+    ]  # fmt: skip
+
+
+def create_index(bench: Workbench) -> None:
+    """Create the index just as recsys does."""
+    with bench.backends(bench.on_redis) as opened:
+        opened.get_vector_store().create_index(IndexSpec())
+
+
+def hashes(stock: Stock) -> list[tuple[str, dict[str, Any]]]:
+    """Return key and hash of each product that has words: the vector and what the index reads."""
+    return [
+        (
+            f"product:embedding:{product.id}",
+            {"vector": vector.tobytes(), "category": product.category}
+            | ({} if product.price is None else {"price": product.price}),
+        )
+        for product, vector in zip(stock.products, stock.vectors, strict=True)
+        if vector.any()
+    ]
+
+
+def bare_seconds(bench: Workbench, stock: Stock, length: int) -> float:
+    entries = hashes(stock)
+    bench.flush()
+    create_index(bench)
+    started = time.perf_counter()
+    load(bench, entries, length)
+    return time.perf_counter() - started
+
+
+def load(bench: Workbench, entries: Sequence[tuple[str, dict[str, Any]]], length: int) -> None:
+    """Write the hashes, ``length`` in a pipeline."""
+    with bench.client.pipeline(transaction=False) as pipeline:
+        for at in range(0, len(entries), length):
+            for key, fields in entries[at : at + length]:
+                pipeline.hset(key, mapping=fields)
+            pipeline.execute()
+
+
+def _fastest_length(bench: Workbench, stock: Stock) -> int:
+    """Return how long the limit's pipelines are: the limit shall be a strong one."""
+    sample = hashes(stock)[:TRIED_WITH]
+
+    def tried(length: int) -> float:
+        bench.flush()
+        create_index(bench)
+        started = time.perf_counter()
+        load(bench, sample, length)
+        return time.perf_counter() - started
+
+    seconds = {length: min(tried(length) for _ in range(2)) for length in PIPELINE_LENGTHS}
+    return min(seconds, key=lambda length: seconds[length])
+
+
+def _prepare(bench: Workbench, stock: Stock, *, has_model: bool = True) -> None:
+    bench.flush()
+    bench.fill_stream(stock, on=bench.on_redis)
+    if has_model:
+        bench.offer_model(stock, on=bench.on_redis)
+
+
+_COMMAND = (sys.executable, "-m", "recsys_cli", "consume", "--drain", "--batch-size", BATCH_SIZE)
+
+
+def _consume(bench: Workbench) -> Done:
+    return bench.run(*_COMMAND, on=bench.on_redis)
+
+
+def _consume_twice(bench: Workbench) -> float:
+    """Return the time until both have ended."""
+    started = time.perf_counter()
+    processes = [bench.start(*_COMMAND, on=bench.on_redis) for _ in range(2)]
+    said = [process.communicate()[1] for process in processes]
+    seconds = time.perf_counter() - started
+    if any(process.returncode for process in processes):
+        raise AssertionError(said)
+    return seconds
+
+
+def _check_index(bench: Workbench, stock: Stock) -> None:
+    """Whoever has embedded less than everything was not faster."""
+    with bench.backends(bench.on_redis) as opened:
+        info = opened.get_vector_store().info()
+    wanted = int(np.any(stock.vectors, axis=1).sum())
+    if info is None or info.indexed != wanted:
+        raise AssertionError(f"the index has {info and info.indexed} products, not {wanted}")
+
+
+def _redisvl(bench: Workbench, stock: Stock) -> float:
+    bench.flush()
+    return bench.peer("embed_with_redisvl.py", stock.feed, bench.server.url).seconds
+
+
+def _one_by_one(bench: Workbench, stock: Stock) -> float:
+    """Return the seconds for all products; see above for what is measured of many."""
+    timed = stock.size // 10 if stock.size >= PART_FROM else stock.size
+    texts = [f"{product.name} {product.description}" for product in stock.products]
+    vectorizer = TfidfVectorizer(max_features=384).fit(texts)
+    bench.flush()
+    create_index(bench)
+    load(bench, hashes(stock)[: stock.size - timed], BATCH_SIZE)
+    bench.client.xgroup_create(STREAM, GROUP, "0", mkstream=True)
+    send(bench, payloads(stock)[stock.size - timed :])
+    started = time.perf_counter()
+    _consume_one_by_one(bench, vectorizer)
+    return (time.perf_counter() - started) * stock.size / timed
+
+
+def _consume_one_by_one(bench: Workbench, vectorizer: TfidfVectorizer) -> None:
+    client = bench.client
+    while reply := client.xreadgroup(GROUP, "worker-1", {STREAM: ">"}, count=10):
+        ((_, entries),) = reply
+        for entry_id, fields in entries:
+            product = json.loads(fields[b"data"])
+            text = f"{product.get('name', '')} {product.get('description', '')}"
+            vector = vectorizer.transform([text]).toarray()[0].astype(np.float32)
+            client.hset(
+                f"product:embedding:{product['id']}",
+                mapping={
+                    "vector": np.pad(vector, (0, 384 - len(vector))).tobytes(),
+                    "category": product.get("category", ""),
+                    "name": product.get("name", ""),
+                    "price": product.get("price", 0),
+                },
+            )
+            client.xack(STREAM, GROUP, entry_id)
