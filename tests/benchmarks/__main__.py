@@ -16,7 +16,20 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from tests.benchmarks import consuming, importing
+from tests.benchmarks import (
+    consuming,
+    embedded_consuming,
+    embedded_similar,
+    embedding,
+    import_unchanged,
+    importing,
+    memory,
+    redis_bytes,
+    searchable,
+    similar_command,
+    similar_warm,
+    starting,
+)
 from tests.benchmarks.comparison import Row, show
 from tests.benchmarks.workbench import Effort, Workbench
 from tests.conftest import REAL_DATA
@@ -34,20 +47,31 @@ class Stage(NamedTuple):
 STAGES = {
     "import": Stage(importing.measure),
     "consume": Stage(consuming.measure),
+    "embedding": Stage(embedding.measure),
+    "import-unchanged": Stage(import_unchanged.measure),
+    "similar": Stage(similar_warm.measure),
+    "similar-command": Stage(similar_command.measure),
+    "searchable": Stage(searchable.measure),
+    "help": Stage(starting.measure, has_sizes=False),
+    "embedded-consume": Stage(embedded_consuming.measure),
+    "embedded-similar": Stage(embedded_similar.measure),
+    "redis-bytes": Stage(redis_bytes.measure),
+    "memory": Stage(memory.measure, has_sizes=False, is_long=True),
 }
 
 
 def measured(
     names: Sequence[str], effort: Effort, say: Callable[[str], None] = lambda _: None
 ) -> Iterator[Row]:
-    """Yield the rows of the stages, those of one size after those of the one before."""
+    """Yield the rows of the stages, size by size."""
     with running_redis() as server, tempfile.TemporaryDirectory(prefix="recsys-bench-") as folder:
         bench = Workbench(server, Path(folder), effort)
-        for name in names:
-            stage = STAGES[name]
-            for size in effort.sizes if stage.has_sizes else effort.sizes[:1]:
-                say(f"{name}, {size:,} products")
-                yield from stage.measure(bench, size)
+        # Size by size: a filled shop serves several stages.
+        for size in effort.sizes:
+            for name in names:
+                if STAGES[name].has_sizes or size == effort.sizes[0]:
+                    say(f"{name}, {size:,} products")
+                    yield from STAGES[name].measure(bench, size)
 
 
 def main() -> None:

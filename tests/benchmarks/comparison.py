@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ PER_SECOND, MS, MB, BYTES = "products/s", "ms", "MB", "bytes"
 class Row:
     """One figure of ours, beside the bare limit and a peer in the same ``unit`` and the same run.
 
-    Where there is no limit or no peer it is None; the ``notes`` say what each of them is.
+    Where there is no limit or no peer it is None; the ``notes`` say what each of them is, ours
+    first. ``size`` is the number of products, 0 where there are none.
     """
 
     stage: str
@@ -118,7 +120,7 @@ def show(rows: Iterable[Row], console: Console) -> None:
     table.add_column("goal")
     table.add_column("holds?")
     for row, following in zip_longest(rows, rows[1:]):
-        table.add_row(*_cells(row), end_section=following is None or following.size <= row.size)
+        table.add_row(*_cells(row), end_section=_group(row) != _group(following))
     console.print(table)
     for line in (*_what_is_compared(rows), *growth(rows)):
         console.print(line, highlight=False, soft_wrap=True)
@@ -147,14 +149,22 @@ def _step(one: Row, other: Row) -> str:
 
 
 def _what_is_compared(rows: Iterable[Row]) -> Iterator[str]:
-    notes = {row.stage: row.notes for row in rows if row.notes}
-    return (f"{stage}: {note}" for stage, note in notes.items())
+    stages: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row.notes:
+            stages.setdefault(row.notes, {})[row.stage] = None
+    return (f"{' | '.join(found)}: {note}" for note, found in stages.items())
+
+
+def _group(row: Row | None) -> str:
+    """Return what several stages are about, such as ``similar``."""
+    return "" if row is None else re.split("[,:]", row.stage)[0]
 
 
 def _cells(row: Row) -> list[str]:
     verdict = {True: "yes", False: "NO", None: ""}[row.holds]
     return [
-        *(row.stage, f"{row.size:,}", row.unit),
+        *(row.stage, f"{row.size:,}" if row.size else "-", row.unit),
         *map(_figure, (row.ours, row.limit, row.peer)),
         *map(_ratio, (row.of_limit, row.of_peer)),
         *(", ".join(goal.text for goal in row.goals), verdict),

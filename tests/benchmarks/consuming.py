@@ -15,15 +15,23 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from recsys_cli.domain import IndexSpec
+from tests.benchmarks.bare import (
+    STREAM,
+    create_index,
+    fastest_length,
+    hashes,
+    load,
+    loading_seconds,
+    payloads,
+    send,
+)
 from tests.benchmarks.comparison import PER_SECOND, Row, at_least, interleaved, medians
-from tests.benchmarks.importing import payloads, send
 from tests.benchmarks.workbench import (
     BATCH_SIZE,
     Done,
@@ -33,9 +41,7 @@ from tests.benchmarks.workbench import (
     rate_said,
 )
 
-STREAM, GROUP = "product:updates", "product-processors"
-PIPELINE_LENGTHS = (50, 200, 1000)
-TRIED_WITH = 3_000
+GROUP = "product-processors"
 GOAL_FROM = 10_000
 PART_FROM = 50_000
 
@@ -43,7 +49,8 @@ PART_FROM = 50_000
 def measure(bench: Workbench, size: int) -> list[Row]:
     stock = bench.stock(size)
     own_clock: list[float] = []
-    length = _fastest_length(bench, stock)
+    entries = hashes(stock)
+    length = fastest_length(bench, entries)
 
     def one() -> float:
         _prepare(bench, stock)
@@ -65,7 +72,7 @@ def measure(bench: Workbench, size: int) -> list[Row]:
         return seconds
 
     def limit() -> float:
-        return bare_seconds(bench, stock, length)
+        return loading_seconds(bench, entries, length)
 
     ways: dict[str, Callable[[], float]] = {
         "one": one, "limit": limit, "fitting": fitting, "two": two,
@@ -115,58 +122,6 @@ def _rows(size: int, rate: dict[str, float]) -> list[Row]:
             *([at_least(0.95)] if counts else []), ahead,
         ),
     ]  # fmt: skip
-
-
-def create_index(bench: Workbench) -> None:
-    """Create the index just as recsys does."""
-    with bench.backends(bench.on_redis) as opened:
-        opened.get_vector_store().create_index(IndexSpec())
-
-
-def hashes(stock: Stock) -> list[tuple[str, dict[str, Any]]]:
-    """Return key and hash of each product that has words: the vector and what the index reads."""
-    return [
-        (
-            f"product:embedding:{product.id}",
-            {"vector": vector.tobytes(), "category": product.category}
-            | ({} if product.price is None else {"price": product.price}),
-        )
-        for product, vector in zip(stock.products, stock.vectors, strict=True)
-        if vector.any()
-    ]
-
-
-def bare_seconds(bench: Workbench, stock: Stock, length: int) -> float:
-    entries = hashes(stock)
-    bench.flush()
-    create_index(bench)
-    started = time.perf_counter()
-    load(bench, entries, length)
-    return time.perf_counter() - started
-
-
-def load(bench: Workbench, entries: Sequence[tuple[str, dict[str, Any]]], length: int) -> None:
-    """Write the hashes, ``length`` in a pipeline."""
-    with bench.client.pipeline(transaction=False) as pipeline:
-        for at in range(0, len(entries), length):
-            for key, fields in entries[at : at + length]:
-                pipeline.hset(key, mapping=fields)
-            pipeline.execute()
-
-
-def _fastest_length(bench: Workbench, stock: Stock) -> int:
-    """Return how long the limit's pipelines are: the limit shall be a strong one."""
-    sample = hashes(stock)[:TRIED_WITH]
-
-    def tried(length: int) -> float:
-        bench.flush()
-        create_index(bench)
-        started = time.perf_counter()
-        load(bench, sample, length)
-        return time.perf_counter() - started
-
-    seconds = {length: min(tried(length) for _ in range(2)) for length in PIPELINE_LENGTHS}
-    return min(seconds, key=lambda length: seconds[length])
 
 
 def _prepare(bench: Workbench, stock: Stock, *, has_model: bool = True) -> None:

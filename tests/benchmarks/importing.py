@@ -7,14 +7,11 @@ only the sending counts. Peer: pandas and one XADD per row in pipelines, as a pr
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
-from recsys_cli.domain import EventType, ProductEvent
+from tests.benchmarks.bare import STREAM, payloads, send
 from tests.benchmarks.comparison import PER_SECOND, Goal, Row, at_least, interleaved, medians
-from tests.benchmarks.workbench import Stock, Workbench
+from tests.benchmarks.workbench import Workbench
 
-COMMANDS_A_PIPELINE = 1000
-STREAM = "product:updates"
 FAST_LIMIT, FAST_ENOUGH = 100_000, 30_000
 
 
@@ -55,24 +52,6 @@ def measure(bench: Workbench, size: int) -> list[Row]:
             notes="the whole command; bare pipelined XADD of the same events; pandas script",
         )
     ]
-
-
-def payloads(stock: Stock) -> list[dict[str, str]]:
-    """Return the four fields of each product's event, as our import publishes them."""
-    return [
-        ProductEvent(
-            type=EventType.CREATE, product_id=product.id, fields=product.to_fields()
-        ).as_text()
-        for product in stock.products
-    ]
-
-
-def send(bench: Workbench, events: Sequence[dict[str, str]]) -> None:
-    with bench.client.pipeline(transaction=False) as pipeline:
-        for at in range(0, len(events), COMMANDS_A_PIPELINE):
-            for event in events[at : at + COMMANDS_A_PIPELINE]:
-                pipeline.xadd(STREAM, event)
-            pipeline.execute()
 
 
 def _fast_where_redis_is() -> Goal:

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -27,6 +28,9 @@ from tests.conftest import SETTINGS
 from tests.servers import RedisServer
 
 BATCH_SIZE = 200
+SCRIPT = Path(sys.executable).with_name("recsys")
+"""The command as it is installed."""
+
 PEERS = Path(__file__).parent / "peers"
 
 
@@ -66,7 +70,7 @@ class Stock:
     @cached_property
     def feed(self) -> Path:
         path = self._folder / f"mixed-{self.size}.csv"
-        write_feed(path, self.products)
+        write_feed(path, mixed(self.size))
         return path
 
     @cached_property
@@ -87,6 +91,8 @@ class Workbench:
     effort: Effort
     _stocks: dict[int, Stock] = field(default_factory=dict)
     _homes: int = 0
+    _filled: dict[int, dict[str, str]] = field(default_factory=dict)
+    _on_redis: int = 0
 
     def stock(self, size: int) -> Stock:
         return self._stocks.setdefault(size, Stock(self.folder, size))
@@ -105,8 +111,20 @@ class Workbench:
         self._homes += 1
         return {"RECSYS_HOME": str(self.folder / f"home-{self._homes}")}
 
+    @contextlib.contextmanager
+    def home(self, like: Mapping[str, str] | None = None) -> Iterator[dict[str, str]]:
+        """An embedded file for a block only: a copy of another, or not there yet."""
+        home = self.new_home()
+        if like:
+            shutil.copytree(like["RECSYS_HOME"], home["RECSYS_HOME"])
+        try:
+            yield home
+        finally:
+            shutil.rmtree(home["RECSYS_HOME"])
+
     def flush(self) -> None:
         self.client.flushall()
+        self._on_redis = 0
 
     def recsys(self, *arguments: object, on: Mapping[str, str]) -> Done:
         """Run the command to its end in a process of its own."""
@@ -152,8 +170,22 @@ class Workbench:
         with self.backends(on) as opened:
             opened.get_catalog().offer_model(stock.model.to_bytes())
 
-    def fill(self, stock: Stock, *, on: Mapping[str, str]) -> None:
-        """Import and consume: a shop to ask."""
+    def filled_redis(self, stock: Stock) -> dict[str, str]:
+        """Return the settings of a shop to ask, on Redis; not to be changed without a flush."""
+        if self._on_redis != stock.size:
+            self.flush()
+            self._fill(stock, on=self.on_redis)
+            self._on_redis = stock.size
+        return self.on_redis
+
+    def filled_home(self, stock: Stock) -> dict[str, str]:
+        """Return the settings of a shop to ask, in an embedded file; to change it, copy it."""
+        if stock.size not in self._filled:
+            self._filled[stock.size] = self.new_home()
+            self._fill(stock, on=self._filled[stock.size])
+        return self._filled[stock.size]
+
+    def _fill(self, stock: Stock, *, on: Mapping[str, str]) -> None:
         self.fill_stream(stock, on=on)
         self.offer_model(stock, on=on)
         self.recsys("consume", "--drain", "--batch-size", BATCH_SIZE, on=on)
