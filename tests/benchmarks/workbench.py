@@ -139,7 +139,7 @@ class Workbench:
         out, err = process.communicate()
         seconds = time.perf_counter() - started
         if process.returncode:
-            raise subprocess.CalledProcessError(process.returncode, process.args, out, err)
+            raise RuntimeError(f"{command} ended with {process.returncode}: {err[-2000:]}")
         return Done(seconds, out, err)
 
     def start(self, *command: object, on: Mapping[str, str]) -> subprocess.Popen[str]:
