@@ -45,7 +45,7 @@ FIGURES = {
     "embedded-consume": 2,
     "embedded-similar": 2,
     "redis-bytes": 2,
-    "memory": 3,
+    "memory": 4,
 }
 WITHOUT_LIMIT = 4
 WITH_PEER = 2
