@@ -97,7 +97,11 @@ def main() -> None:
     )
     names = given.stages or [n for n, stage in STAGES.items() if given.long or not stage.is_long]
     progress = Console(stderr=True)
-    rows = list(measured(names, effort, lambda said: progress.print(said, style="dim")))
+    rows: list[Row] = []
+    try:
+        rows.extend(measured(names, effort, lambda said: progress.print(said, style="dim")))
+    except KeyboardInterrupt:
+        progress.print("stopped: this is what was measured until then")
     # Piped, a table shall not be cut to 80 columns.
     show(_by_figure(rows), Console() if sys.stdout.isatty() else Console(width=200))
 
