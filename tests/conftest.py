@@ -13,6 +13,18 @@ from tests.tls import Authority
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
+SETTINGS = (
+    "REDIS_",
+    "RECSYS_",
+    "PRODUCT_",
+    "VECTOR_",
+    "EVENT_",
+    "CATALOG_",
+    "SIMILARITY_",
+    "EMBEDDING_",
+)
+"""How the names begin that recsys reads from the environment."""
+
 
 # How fast an example runs says something of the machine, and nothing of the code.
 settings.register_profile("untimed", deadline=None)
@@ -23,18 +35,7 @@ settings.load_profile("untimed")
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Each test starts with nothing configured and an embedded file of its own."""
     for name in list(os.environ):
-        if name.startswith(
-            (
-                "REDIS_",
-                "RECSYS_",
-                "PRODUCT_",
-                "VECTOR_",
-                "EVENT_",
-                "CATALOG_",
-                "SIMILARITY_",
-                "EMBEDDING_",
-            )
-        ):
+        if name.startswith(SETTINGS):
             monkeypatch.delenv(name)
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path / "home"))
 

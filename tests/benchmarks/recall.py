@@ -1,68 +1,25 @@
 """Recall@10 of the default HNSW index against exact search: ``python -m tests.benchmarks.recall``.
 
-The products are mixed, with a fixed seed, from the real catalogues beside the checkout: each takes
-the words of one real product and some of another's, so that word frequencies stay those of shops.
+The products are mixed from the real catalogues: see ``mixing.py``.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from recsys_cli.connections.redis import RedisConnection
-from recsys_cli.domain import (
-    FeedRow,
-    IndexSpec,
-    Position,
-    Product,
-    ProductMetadata,
-    StoredEmbedding,
-    utc_now,
-)
+from recsys_cli.domain import IndexSpec, Position, ProductMetadata, StoredEmbedding, utc_now
 from recsys_cli.embedding.tfidf import TfidfFactory
-from recsys_cli.feeds.reader import FeedOptions, open_feed
 from recsys_cli.ports import Embedding
 from recsys_cli.vectors.redis_hnsw import RedisHnsw
+from tests.benchmarks.mixing import mixed
 from tests.conftest import REAL_DATA
 from tests.servers import running_redis
-
-FEEDS = ("abt_buy/abt.csv", "abt_buy/buy.csv", "sigmod2022/X2.csv", "ikea/ikea.csv")
-SHARE_OF_ANOTHER = 0.3
-
-
-def real_products() -> list[Product]:
-    """Return the products of the real catalogues."""
-    found = []
-    for file in FEEDS:
-        with open_feed(str(REAL_DATA / file), FeedOptions(), lambda _: None) as feed:
-            rows = [row for row in feed if isinstance(row, FeedRow)]
-        found += [Product.from_fields(row.product_id, row.fields) for row in rows]
-    return found
-
-
-def mixed(count: int, seed: int = 1) -> Iterator[Product]:
-    """Yield ``count`` products made of the words of real ones."""
-    rng, real = random.Random(seed), real_products()
-    for number in range(count):
-        one, other = rng.choice(real), rng.choice(real)
-        yield Product(
-            id=f"mixed-{number}",
-            name=_mix(rng, one.name, other.name),
-            description=_mix(rng, one.description, other.description),
-            category=one.category,
-            price=one.price,
-        )
-
-
-def _mix(rng: random.Random, text: str, other: str) -> str:
-    words, others = text.split(), other.split() or [""]
-    return " ".join(rng.choice(others) if rng.random() < SHARE_OF_ANOTHER else w for w in words)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from recsys_cli.settings import load
 from recsys_cli.wiring import Backends
-from tests.benchmarks.recall import mixed
+from tests.benchmarks.mixing import mixed
 from tests.commands import recsys_process
 from tests.servers import running_redis, wait_until
 from tests.visitors import Asking, Busy, Shopping
