@@ -213,7 +213,10 @@ class IndexSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IndexInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What an index holds. None means that the backend does not say."""
+    """What an index holds. None means that the backend does not say.
+
+    ``is_building``: it still takes up what was there before it.
+    """
 
     name: str
     algorithm: str
@@ -225,6 +228,7 @@ class IndexInfo(msgspec.Struct, frozen=True, kw_only=True):
     parameters: dict[str, int]
     model_versions: list[str]
     attributes: list[str] = msgspec.field(default_factory=list)
+    is_building: bool = False
 
     @property
     def bytes_per_product(self) -> int | None:

@@ -143,7 +143,7 @@ class Consumer:
         not answer at the start raises BackendUnavailable, one that refuses BackendRefused.
         """
         self._events.create_group()
-        self._watch.ensure_index()
+        self._watch.ensure_index(until_built=True)
         patience_s = DRAIN_PATIENCE_S if self._options.drain else None
         outage = Outage(stop, self._notify, patience_s=patience_s)
         next_status = time.monotonic() + self._options.status_interval_s

@@ -71,12 +71,16 @@ class Watch:
                 "import the feeds again"
             )
 
-    def ensure_index(self) -> bool:
-        """Create the index if it is missing; return whether it was. Raises IndexMismatch."""
+    def ensure_index(self, *, until_built: bool = False) -> bool:
+        """Create the index if it is missing; return whether it was. Raises IndexMismatch.
+
+        ``until_built``: wait where another consumer has just created it. What is written before it
+        is built, a backend may take up twice.
+        """
         generation = serving(self._generations.all())
         vectors = self._generations.store(generation)
         info = vectors.info()
-        if info is None:
+        if info is None or (info.is_building and until_built):
             return vectors.create_index(generation.spec)
         if info.dimension != self._dimension:
             raise IndexMismatch(

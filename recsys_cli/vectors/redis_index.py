@@ -29,7 +29,9 @@ from recsys_cli.vectors.redis_query import attribute_alias, attribute_field
 SEPARATOR = "\x1f"
 """Splits a tag field into several tags, which a category never is: no clean text contains it."""
 
-_POLL_S = 0.02
+_SHORTEST_POLL_S, _LONGEST_POLL_S = 0.01, 1.0
+"""To say how far it is takes Redis longer, the more there is to build."""
+
 _STALLED_S = 60.0
 _MISSING = ("unknown index name", "no such index", "index not found", "index_not_found")
 
@@ -128,6 +130,7 @@ class RedisIndex:
             parameters=parameters,
             model_versions=self._model_versions(),
             attributes=_attributes(facts),
+            is_building=bool(int(facts[b"indexing"])),
         )
 
     def _facts(self) -> dict[bytes, Reply] | None:
@@ -225,7 +228,7 @@ class RedisIndex:
 
     def _wait_until_built(self) -> dict[bytes, Reply]:
         """Wait for Redis to take up the embeddings that were there before the index."""
-        done, since_s = -1.0, time.monotonic()
+        done, since_s, poll_s = -1.0, time.monotonic(), _SHORTEST_POLL_S
         while True:
             facts = self._facts()
             if facts is None:
@@ -240,7 +243,8 @@ class RedisIndex:
                     f" {_STALLED_S:.0f} s; {done:.0%} are done",
                     hint="recsys index info",
                 )
-            time.sleep(_POLL_S)
+            time.sleep(poll_s)
+            poll_s = min(2 * poll_s, _LONGEST_POLL_S)
 
     def _model_versions(self) -> list[str]:
         try:

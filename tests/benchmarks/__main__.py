@@ -29,6 +29,7 @@ from tests.benchmarks import (
     similar_command,
     similar_warm,
     starting,
+    trips,
 )
 from tests.benchmarks.comparison import Row, show
 from tests.benchmarks.workbench import Effort, Workbench
@@ -45,6 +46,7 @@ class Stage(NamedTuple):
 
 
 STAGES = {
+    "trips": Stage(trips.measure, has_sizes=False),
     "import": Stage(importing.measure),
     "consume": Stage(consuming.measure),
     "embedding": Stage(embedding.measure),

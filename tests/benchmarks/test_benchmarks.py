@@ -34,6 +34,7 @@ TINY = Effort(
     memory_rows_before=100,
 )
 FIGURES = {
+    "trips": 1,
     "import": 1,
     "consume": 5,
     "embedding": 2,
@@ -47,8 +48,8 @@ FIGURES = {
     "redis-bytes": 2,
     "memory": 4,
 }
-WITHOUT_LIMIT = 4
-WITH_PEER = 2
+WITHOUT_LIMIT = 5
+WITH_PEER = 3
 WITH_REDISVL = 5
 
 
