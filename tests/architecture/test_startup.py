@@ -164,6 +164,15 @@ def test_lag_asks_the_stream_alone(
         monkeypatch.setenv("REDIS_URL", redis_server.url)
 
 
+def test_nothing_looks_for_rubbish_at_the_end(tmp_path: Path) -> None:
+    """It would take a fifth of the time of a short command."""
+    seen = tmp_path / "frozen"
+    look = f"open({str(seen)!r}, 'w').write(str(gc.get_freeze_count()))"
+    code = f"import atexit, gc; atexit.register(lambda: {look})"
+    Loaded(tmp_path).by(code + COMMAND.format(arguments=["--version"], codes=(0,)))
+    assert int(seen.read_text()) > 10_000
+
+
 def test_similar_of_an_unknown_product_is_as_light(loaded: Loaded) -> None:
     modules = loaded.by_command("similar", "nobody", codes=(4,))
     assert not modules & {"pandas", "sklearn", "scipy", "pyarrow", "selectolax", "redis"}
