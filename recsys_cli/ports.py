@@ -16,10 +16,7 @@ driver's own exception leaves an adapter. Adapters may be used from several thre
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from recsys_cli.deliveries import DeadLetter, Delivery, Failure, PendingEvent
 from recsys_cli.domain import (
@@ -43,10 +40,14 @@ from recsys_cli.generations import Generation
 from recsys_cli.merge import ProductState
 from recsys_cli.neighbor_lists import NeighborList
 
-Vector: TypeAlias = npt.NDArray[np.float32]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+Vector: TypeAlias = "npt.NDArray[np.float32]"
 """One embedding: shape (dimension,), unit length."""
 
-Matrix: TypeAlias = npt.NDArray[np.float32]
+Matrix: TypeAlias = "npt.NDArray[np.float32]"
 """Embeddings as rows: shape (n, dimension), each of unit length or zero."""
 
 CHECKSUM_BYTES = 32
@@ -370,6 +371,22 @@ class VectorStore(Connected, Protocol):
         The score is the cosine similarity, the same on every backend to 1e-5. Filter values are
         data: no character in them has a meaning. Attributes must be those of the index. Raises
         IndexMissing where there is no index.
+        """
+        ...
+
+    def neighbors(
+        self,
+        product_ids: Sequence[str],
+        limit: int,
+        where: SearchFilter | None = None,
+        *,
+        ef: int | None = None,
+        exact: bool = False,
+    ) -> dict[str, list[Neighbor]]:
+        """Return what ``search_many`` returns for the vectors of those products that have one.
+
+        So each may be among its own neighbors. Where the backend goes by what it has stored, the
+        caller needs no numpy.
         """
         ...
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import socket
-import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from enum import EnumType, StrEnum
@@ -211,6 +210,8 @@ def _toml(chosen: str | None, names: list[str]) -> tuple[str, dict[str, Any]]:
     path = Path(chosen or "recsys.toml")
     if not chosen and not path.is_file():
         return str(path), {}
+    import tomllib  # noqa: PLC0415 - only where there is a file
+
     try:
         values = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recsys_cli.cli import render
 from recsys_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,6 +55,7 @@ def backends(
 
     ``only_redis``: all of them in that Redis, whatever else is set.
     """
+    from recsys_cli.cli import render
     from recsys_cli.wiring import Backends
 
     settings = settings_for(redis, home=home, only_redis=only_redis)

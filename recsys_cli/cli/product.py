@@ -92,7 +92,7 @@ def rm(product_id: Id, redis: options.RedisUrl = None) -> None:
 @app.command()
 def show(product_id: Id, json: options.Json = False, redis: options.RedisUrl = None) -> None:
     """Show a product as the catalog has it."""
-    from recsys_cli.pipeline.products import show_product
+    from recsys_cli.pipeline.show import show_product
 
     with options.backends(redis) as opened:
         product = show_product(opened.get_catalog(), product_id)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recsys_cli.cli import options, render
-from recsys_cli.cli.explain import briefly
 from recsys_cli.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -204,7 +203,7 @@ def show_similar(
     for rank, n in enumerate(answer.neighbors, start=1):
         place = [rank, n.product_id, f"{n.similarity_score:.4f}"]
         if reasons is not None:
-            cells = [*place, n.name, briefly(reasons.get(n.product_id), n.similarity_score)]
+            cells = [*place, n.name, _because(reasons.get(n.product_id), n.similarity_score)]
         else:
             match = "strong" if n.strong else "weak"
             cells = [*place, match, n.name, n.category, render.price(n.price)]
@@ -212,6 +211,12 @@ def show_similar(
     columns = COLUMNS if reasons is None else EXPLAINED_COLUMNS
     title = f"similar to {answer.product_id or repr(text)}"
     render.table(columns, rows, title=title, caption=_caption(answer, query))
+
+
+def _because(reason: Explanation | None, score: float) -> str:
+    from recsys_cli.cli.explain import briefly
+
+    return briefly(reason, score)
 
 
 def _with_reasons(answer: Similar, reasons: Mapping[str, Explanation] | None) -> list[object]:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from recsys_cli.domain import Explanation, Product
 from recsys_cli.pipeline.models import serving_artifact
-from recsys_cli.pipeline.products import show_product
+from recsys_cli.pipeline.show import show_product
 from recsys_cli.pipeline.similar import Similar, probe
 from recsys_cli.ports import Catalog, EmbeddingModel, Generations, ModelFactory, VectorStore
 

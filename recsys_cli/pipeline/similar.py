@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import msgspec
-import numpy as np
 
 from recsys_cli.batches import batched
 from recsys_cli.cleaning import clean_id, clean_text
 from recsys_cli.domain import Neighbor, Product, SearchFilter
 from recsys_cli.errors import IndexMissing, NotEmbedded, NotFound, UsageError
 from recsys_cli.generations import Generation, serving
-from recsys_cli.pipeline.diversity import diversified
 from recsys_cli.pipeline.models import artifact_of
-from recsys_cli.pipeline.products import not_found
-from recsys_cli.ports import Catalog, EventProcessor, Generations, ModelFactory, Vector, VectorStore
+from recsys_cli.pipeline.show import not_found
+from recsys_cli.ports import Catalog, EventProcessor, Generations, ModelFactory, VectorStore
 
 DIVERSE_OF = 50
 """Candidates, at least, of which a diverse answer is chosen."""
@@ -88,9 +87,9 @@ class SimilarProducts:
             generation = serving(self._generations.all())
             check_filter(query.where, generation)
             vectors = self._generations.store(generation)
+            ask = partial(vectors.neighbors, where=query.where, ef=query.ef, exact=query.exact)
             try:
-                rows = vectors.get(product_ids)
-                found = answers(vectors, self._catalog, rows, query)
+                found = _answers(product_ids, ask, vectors, self._catalog, query)
             except IndexMissing:
                 if self._serves(generation):
                     raise
@@ -133,7 +132,13 @@ def similar_to_text(
     if not vector.any():
         raise UsageError(f"the text has no words to compare: {text!r}")
     check_filter(query.where, generation)
-    return answers(generations.store(generation), catalog, {"": vector}, query)[""]
+    vectors = generations.store(generation)
+
+    def ask(_: Sequence[str], limit: int) -> Candidates:
+        found = vectors.search_many([vector], limit, query.where, ef=query.ef, exact=query.exact)
+        return {"": found[0]}
+
+    return _answers([""], ask, vectors, catalog, query)[""]
 
 
 def probe(text: str) -> Product:
@@ -169,37 +174,31 @@ def check_filter(where: SearchFilter | None, generation: Generation) -> None:
             )
 
 
-def answers(
-    vectors: VectorStore, catalog: Catalog, rows: Mapping[str, Vector], query: Query
+Candidates: TypeAlias = dict[str, list[Neighbor]]
+
+Ask: TypeAlias = Callable[[Sequence[str], int], Candidates]
+"""What finds, for each of those that have an embedding, up to so many neighbors: in one call."""
+
+
+def _answers(
+    product_ids: Sequence[str], ask: Ask, vectors: VectorStore, catalog: Catalog, query: Query
 ) -> dict[str, Similar]:
-    """Return for each id what is closest to its vector, without itself: one call for all."""
-    found = _candidates(vectors, catalog, rows, query)
+    """Return for each id the neighbors that are wanted, without itself."""
+    found = _candidates(product_ids, ask, catalog, query)
     if query.diverse is not None:
         found = _diversified(vectors, found, query.limit, query.diverse)
     return {i: _ranked(i, neighbors[: query.limit], query) for i, neighbors in found.items()}
 
 
-Candidates: TypeAlias = dict[str, list[Neighbor]]
-
-
-def _candidates(
-    vectors: VectorStore, catalog: Catalog, rows: Mapping[str, Vector], query: Query
-) -> Candidates:
-    wanted, asked = list(rows), query.width + 1
+def _candidates(product_ids: Sequence[str], ask: Ask, catalog: Catalog, query: Query) -> Candidates:
+    wanted, asked = list(product_ids), query.width + 1
     found: Candidates = {}
     while wanted:
-        replies = vectors.search_many(
-            [rows[i] for i in wanted], asked, query.where, ef=query.ef, exact=query.exact
-        )
-        others = {
-            i: [n for n in reply if n.product_id != i]
-            for i, reply in zip(wanted, replies, strict=True)
-        }
+        replies = ask(wanted, asked)
+        others = {i: [n for n in reply if n.product_id != i] for i, reply in replies.items()}
         found |= _collapsed(others, catalog, query.distinct) if query.distinct else others
         lacking = [
-            i
-            for i, reply in zip(wanted, replies, strict=True)
-            if len(found[i]) < query.width and len(reply) == asked
+            i for i, reply in replies.items() if len(found[i]) < query.width and len(reply) == asked
         ]
         wanted, asked = (lacking, 4 * asked) if asked < WIDEST else ([], 0)
     return {i: neighbors[: query.width] for i, neighbors in found.items()}
@@ -226,6 +225,10 @@ def _collapsed(found: Candidates, catalog: Catalog, field: str) -> Candidates:
 
 
 def _diversified(vectors: VectorStore, found: Candidates, limit: int, balance: float) -> Candidates:
+    import numpy as np  # noqa: PLC0415 - most queries need none, and would wait for it
+
+    from recsys_cli.pipeline.diversity import diversified  # noqa: PLC0415
+
     rows = vectors.get(list({n.product_id for neighbors in found.values() for n in neighbors}))
     chosen: Candidates = {}
     for product_id, neighbors in found.items():

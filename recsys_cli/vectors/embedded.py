@@ -215,6 +215,19 @@ class EmbeddedVectors:
                 for slots, scores in blocks.scores(_units(some, index.dimension), candidates)
             ]
 
+    def neighbors(
+        self,
+        product_ids: Sequence[str],
+        limit: int,
+        where: SearchFilter | None = None,
+        *,
+        ef: int | None = None,  # noqa: ARG002 - as above
+        exact: bool = False,  # noqa: ARG002
+    ) -> dict[str, list[Neighbor]]:
+        rows = self.get(product_ids)
+        found = self.search_many(list(rows.values()), limit, where) if rows else []
+        return dict(zip(rows, found, strict=True))
+
     def health(self) -> Health:
         return self._file.health("vectors")
 

@@ -8,10 +8,10 @@ The hash ``product:embedding:{id}`` holds ``vector`` (little-endian float32), ``
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
 
 from recsys_cli.connections.redis import (
     Command,
@@ -39,8 +39,8 @@ from recsys_cli.vectors import redis_query
 from recsys_cli.vectors.redis_index import RedisIndex, is_missing, key_prefix
 from recsys_cli.vectors.redis_query import LARGEST_LIMIT, Search, attribute_field
 
-FLOAT32 = np.dtype("<f4")
-
+_FLOAT32 = "<f4"
+_FLOAT32_BYTES = 4
 _LARGEST_TIE = 1000
 _SOURCE = (b"position", b"model_version", b"text_digest")
 _HERE = Path(__file__).parent
@@ -107,11 +107,7 @@ class RedisHnsw:
         )
 
     def get(self, product_ids: Sequence[str]) -> dict[str, Vector]:
-        return {
-            product_id: self._vector(product_id, values[0])
-            for product_id, values in self._read(product_ids, "vector").items()
-            if values[0] is not None
-        }
+        return {i: _numbers(raw) for i, raw in self._raw_vectors(product_ids).items()}
 
     def unindexed(self, product_ids: Sequence[str]) -> list[str]:
         keys = [self._key(product_id) for product_id in product_ids]
@@ -146,22 +142,21 @@ class RedisHnsw:
         ef: int | None = None,
         exact: bool = False,
     ) -> list[list[Neighbor]]:
-        if limit < 1:
-            return [[] for _ in queries]
-        limit = min(limit, LARGEST_LIMIT - 1)
-        how = Search(
-            where or SearchFilter(), self._attributes, self._ef if ef is None else ef, exact
-        )
         vectors = [self._bytes(vector, "the query") for vector in queries]
-        asked = limit + 1
-        answers = self._nearest(vectors, asked, how)
-        while cut := [n for n, found in enumerate(answers) if _cuts_a_tie(found, asked, limit)]:
-            # Of all that share the last score the smallest ids are wanted, so look further.
-            asked *= 4
-            wider = self._nearest([vectors[n] for n in cut], asked, how)
-            for n, found in zip(cut, wider, strict=True):
-                answers[n] = found
-        return [how.right(found)[:limit] for found in answers]
+        return self._closest(vectors, limit, self._search(where, ef, exact=exact))
+
+    def neighbors(
+        self,
+        product_ids: Sequence[str],
+        limit: int,
+        where: SearchFilter | None = None,
+        *,
+        ef: int | None = None,
+        exact: bool = False,
+    ) -> dict[str, list[Neighbor]]:
+        vectors = self._raw_vectors(product_ids)
+        found = self._closest(list(vectors.values()), limit, self._search(where, ef, exact=exact))
+        return dict(zip(vectors, found, strict=True))
 
     def health(self) -> Health:
         health = self._connection.health("vectors")
@@ -171,6 +166,24 @@ class RedisHnsw:
 
     def close(self) -> None:
         self._connection.close()
+
+    def _search(self, where: SearchFilter | None, ef: int | None, *, exact: bool) -> Search:
+        candidates = self._ef if ef is None else ef
+        return Search(where or SearchFilter(), self._attributes, candidates, exact)
+
+    def _closest(self, vectors: list[bytes], limit: int, how: Search) -> list[list[Neighbor]]:
+        if limit < 1:
+            return [[] for _ in vectors]
+        limit = min(limit, LARGEST_LIMIT - 1)
+        asked = limit + 1
+        answers = self._nearest(vectors, asked, how)
+        while cut := [n for n, found in enumerate(answers) if _cuts_a_tie(found, asked, limit)]:
+            # Of all that share the last score the smallest ids are wanted, so look further.
+            asked *= 4
+            wider = self._nearest([vectors[n] for n in cut], asked, how)
+            for n, found in zip(cut, wider, strict=True):
+                answers[n] = found
+        return [how.right(found)[:limit] for found in answers]
 
     def _nearest(self, vectors: list[bytes], limit: int, how: Search) -> list[list[Neighbor]]:
         name = self._index.searched_name
@@ -205,7 +218,7 @@ class RedisHnsw:
         raw = fields[b"vector"]
         return Embedding(
             redis_query.text(key).removeprefix(self._prefix),
-            np.frombuffer(raw[: len(raw) // FLOAT32.itemsize * FLOAT32.itemsize], FLOAT32),
+            _numbers(raw[: len(raw) // _FLOAT32_BYTES * _FLOAT32_BYTES]),
             ProductMetadata(
                 name=texts.get(b"name", ""),
                 category=texts.get(b"category", ""),
@@ -220,11 +233,16 @@ class RedisHnsw:
             texts.get(b"updated_at", ""),
         )
 
-    def _vector(self, product_id: str, raw: bytes) -> Vector:
-        if len(raw) == self._dimension * FLOAT32.itemsize:
-            vector = np.frombuffer(raw, FLOAT32)
-            if np.isfinite(vector).all():
-                return vector
+    def _raw_vectors(self, product_ids: Sequence[str]) -> dict[str, bytes]:
+        """Return the vectors of those products that have one, as they are stored."""
+        found = self._read(product_ids, "vector")
+        return {i: self._intact(i, raw) for i, (raw,) in found.items() if raw is not None}
+
+    def _intact(self, product_id: str, raw: bytes) -> bytes:
+        if len(raw) == self._dimension * _FLOAT32_BYTES:
+            numbers = struct.unpack(f"<{self._dimension}f", raw)
+            if math.isfinite(sum(numbers)):  # float32s are too small for a sum to overflow
+                return raw
         raise InvalidData(
             f"the vector of product {product_id!r} is not one of {self._dimension} finite numbers"
             f" ({len(raw)} bytes)",
@@ -233,7 +251,9 @@ class RedisHnsw:
         )
 
     def _bytes(self, vector: Vector, whose: str) -> bytes:
-        numbers = np.asarray(vector, dtype=FLOAT32)
+        import numpy as np  # noqa: PLC0415 - who has a vector has loaded it
+
+        numbers = np.asarray(vector, dtype=_FLOAT32)
         if numbers.shape != (self._dimension,):
             raise ValueError(
                 f"{whose} has the shape {numbers.shape}; the index holds ({self._dimension},)"
@@ -271,6 +291,12 @@ class RedisHnsw:
             *flat(fields),
             *computed_from,
         )
+
+
+def _numbers(raw: bytes) -> Vector:
+    import numpy as np  # noqa: PLC0415 - similar does without, which starts twice as fast
+
+    return np.frombuffer(raw, _FLOAT32)
 
 
 def _source(position: bytes | None, model: bytes | None, digest: bytes | None) -> StoredEmbedding:

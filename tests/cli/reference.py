@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
+from recsys_cli.cli.commands import ListedCommand
 from recsys_cli.cli.main import app
 from recsys_cli.settings import Settings
 
@@ -79,7 +80,9 @@ def defaults() -> dict[str, str]:
 
 
 def _leaves(command: object, path: str) -> Iterator[tuple[str, TyperCommand]]:
-    if isinstance(command, TyperGroup):
+    if isinstance(command, ListedCommand):
+        yield from _leaves(command.load(), path)
+    elif isinstance(command, TyperGroup):
         for name, inner in command.commands.items():
             yield from _leaves(inner, f"{path} {name}".strip())
     elif isinstance(command, TyperCommand):

@@ -304,6 +304,26 @@ def test_many_queries_get_what_each_alone_would(store: VectorStore) -> None:
     assert store.search_many([], 5) == []
 
 
+def test_neighbors_are_found_by_the_vectors_that_are_stored(store: VectorStore) -> None:
+    rows = {f"p-{n}": unit(1, n / 7, n % 3) for n in range(40)}
+    store.write(
+        [entry(i, row, category="even" if i[-1] in "02468" else "odd") for i, row in rows.items()]
+    )
+    asked = ["p-7", "never there", "p-2", "p-7"]
+    for where in (None, SearchFilter(category="odd")):
+        expected = {i: store.search(rows[i], 5, where) for i in ("p-7", "p-2")}
+        assert store.neighbors(asked, 5, where) == expected
+        assert store.neighbors(asked, 5, where, exact=True) == expected
+        assert store.neighbors(asked, 5, where, ef=100) == expected
+    assert ids(store.neighbors(["p-7"], 1)["p-7"]) == ["p-7"]
+    assert store.neighbors(["p-7"], 0) == {"p-7": []}
+    assert store.neighbors(["never there"], 5) == {}
+    assert store.neighbors([], 5) == {}
+    store.drop_index(embeddings=False)
+    with pytest.raises(IndexMissing):
+        store.neighbors(["p-7"], 5)
+
+
 def test_categories_can_be_excluded(store: VectorStore) -> None:
     store.write([entry(f"p-{n}", unit(1, n), category=c) for n, c in enumerate(CATEGORIES)])
     for number, category in enumerate(CATEGORIES):
