@@ -31,6 +31,9 @@ BATCH_SIZE = 200
 SCRIPT = Path(sys.executable).with_name("recsys")
 """The command as it is installed."""
 
+_LEFT_OUT = (*SETTINGS, "PYTHONDONTWRITEBYTECODE")
+"""Of the environment: what is set here, and what a user's Python would not know."""
+
 PEERS = Path(__file__).parent / "peers"
 
 
@@ -192,8 +195,8 @@ class Workbench:
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return this process's environment with these settings and no others of recsys."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
+    """Return this process's environment with these settings and no others."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_LEFT_OUT)}
     return kept | dict(settings)
 
 
