@@ -20,14 +20,7 @@ from typing import NamedTuple
 
 from recsys_cli.deliveries import DeadLetter, Delivery, LostEvent
 from recsys_cli.domain import ProductEvent
-from recsys_cli.errors import (
-    BackendUnavailable,
-    GroupMissing,
-    InvalidData,
-    InvalidEvent,
-    InvalidProduct,
-    RecsysError,
-)
+from recsys_cli.errors import BackendUnavailable, GroupMissing
 from recsys_cli.merge import states_of
 from recsys_cli.pipeline import failures
 from recsys_cli.pipeline.claims import ClaimKeeper
@@ -38,8 +31,6 @@ from recsys_cli.pipeline.watch import Watch
 from recsys_cli.ports import Catalog, EventProcessor, Generations, ModelFactory
 
 LONGEST_WAIT_MS = 500
-THE_EVENTS_FAULT = (InvalidData, InvalidEvent, InvalidProduct)
-"""Of our own errors; the others would meet every event. Any foreign exception may be its fault."""
 
 DRAIN_PATIENCE_S = 120.0
 """A drain ends, cron starts the next; only a consumer that stays waits for ever."""
@@ -129,6 +120,7 @@ class Consumer:
         self._notify = notify
         self._in_hand: dict[str, Delivery] = {}
         self._flight: _Flight | None = None
+        self._followed: list[Target] = []
         self._claims = ClaimKeeper(events, options.claim_idle_ms)
         self._watch = Watch(events, generations, models.dimension, options.claim_idle_ms, notify)
         self._is_adrift = False
@@ -187,6 +179,8 @@ class Consumer:
         if left and not self._flight:
             self._finish_or_halve(left)
         self._hold()
+        if not self._flight:
+            self._followed = []
         return bool(taken or before) or not self._options.drain
 
     def _left_over(self) -> list[Delivery]:
@@ -246,7 +240,7 @@ class Consumer:
         try:
             return self._begin(deliveries)
         except Exception as error:
-            if not _is_of_events(error):
+            if not failures.may_be_of_events(error):
                 raise
             return _Flight(deliveries, error)
 
@@ -260,7 +254,7 @@ class Consumer:
         try:
             self._finish(flight or self._begin(batch))
         except Exception as error:
-            if not _is_of_events(error):
+            if not failures.may_be_of_events(error):
                 raise
             if len(batch) == 1:
                 self._failed(batch[0], error)
@@ -272,18 +266,22 @@ class Consumer:
     def _begin(self, deliveries: Sequence[Delivery]) -> _Flight:
         events = [(d.position, d.event) for d in deliveries if isinstance(d.event, ProductEvent)]
         states = self._catalog.merge(states_of(events))
-        return _Flight(deliveries, begin(states, self._targets()))
+        # What was seen after the batch before will do: it is looked at again after this one.
+        return _Flight(deliveries, begin(states, self._followed or self._look_again()))
 
     def _finish(self, flight: _Flight) -> None:
         if isinstance(flight.begun, Exception):
             raise flight.begun
-        self.report.add(finish(flight.begun, self._catalog, self._targets))
+        self.report.add(finish(flight.begun, self._catalog, self._look_again))
         self._events.acknowledge(flight.deliveries)
         self._done(d.entry_id for d in flight.deliveries)
 
-    def _targets(self) -> list[Target]:
+    def _look_again(self) -> list[Target]:
         followed = [g for g in self._generations.all() if g.is_followed]
-        return [Target(g, self._generations.store(g), self._models.of(g)) for g in followed]
+        self._followed = [
+            Target(g, self._generations.store(g), self._models.of(g)) for g in followed
+        ]
+        return self._followed
 
     def _done(self, entry_ids: Iterable[str]) -> None:
         for entry_id in entry_ids:
@@ -340,8 +338,3 @@ class Consumer:
             self._events.forget_consumers([self._options.consumer])
         except BackendUnavailable:
             self.report.lag = None
-
-
-def _is_of_events(error: Exception) -> bool:
-    """Whether it may be the fault of one of the events in the batch."""
-    return isinstance(error, THE_EVENTS_FAULT) or not isinstance(error, RecsysError)

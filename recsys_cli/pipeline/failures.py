@@ -9,13 +9,21 @@ from __future__ import annotations
 
 from recsys_cli.deliveries import DeadLetter, Delivery, Failure, LostEvent, UndecodableEvent
 from recsys_cli.domain import utc_now
+from recsys_cli.errors import InvalidData, InvalidEvent, InvalidProduct, RecsysError
 from recsys_cli.pipeline.outage import backoff_s
 
 FIRST_RETRY_S = 1.0
 GONE_QUIET = "its consumer ended, or hung, without a word"
 
+_OF_EVENTS = (InvalidData, InvalidEvent, InvalidProduct)
+
 FAILING, ABANDONED = "failing", "abandoned"
 """Causes of dead letters, beside those of undecodable events."""
+
+
+def may_be_of_events(error: Exception) -> bool:
+    """Whether an error may be the fault of an event: the others of ours would meet every event."""
+    return isinstance(error, _OF_EVENTS) or not isinstance(error, RecsysError)
 
 
 def failure(delivery: Delivery, error: str) -> Failure:
