@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def consume(
     batch_size: Annotated[
         int, typer.Option(min=1, max=10_000, help="Events to take, embed and store at once.")
-    ] = 10,
+    ] = 200,
     block_ms: Annotated[
         int, typer.Option(min=1, max=600_000, help="How long one wait for new events lasts.")
     ] = 2000,

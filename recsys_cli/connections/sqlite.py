@@ -50,10 +50,17 @@ class EmbeddedFile:
         self._log_limit = LOG_BYTES
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection that sees the file as it is now, whatever is written meanwhile."""
-        with self._borrowed() as connection, within(connection, "BEGIN"):
-            yield connection
+    def reading(self, *, mapped: bool = False) -> Iterator[sqlite3.Connection]:
+        """Lend a connection that sees the file as it is now, whatever is written meanwhile.
+
+        ``mapped``: for who goes through much of it. The file then counts as the process's memory,
+        though the system takes it back when it needs it.
+        """
+        with self._borrowed() as connection:
+            if mapped:
+                connection.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
+            with within(connection, "BEGIN"):
+                yield connection
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -121,7 +128,6 @@ class EmbeddedFile:
         try:
             sqlite_schema.prepare(connection, self.path, self._busy_timeout_s)
             connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
         except BaseException:
             connection.close()
             raise

@@ -203,7 +203,7 @@ class EmbeddedVectors:
     ) -> list[list[Neighbor]]:
         if limit < 1:
             return [[] for _ in queries]
-        with self._file.reading() as connection:
+        with self._file.reading(mapped=True) as connection:
             index = self._index(connection)
             if index is None or not index.is_created:
                 raise IndexMissing(f"there is no index {self._name!r}", hint="recsys index create")
