@@ -18,8 +18,10 @@ MAX_ID_BYTES = 512
 MAX_PRODUCT_BYTES = 1_000_000
 """As JSON, the form in which it travels and is kept."""
 
-_MAY_BE_TOO_LONG = MAX_PRODUCT_BYTES // 16
+MAY_BE_TOO_LONG = MAX_PRODUCT_BYTES // 16
 """In characters: with its quotes, one can be as much as fourteen bytes of JSON."""
+
+_ONE_LINE = ("name", "category")
 
 
 def clean_text(value: object) -> str:
@@ -29,9 +31,20 @@ def clean_text(value: object) -> str:
     """
     text = value if isinstance(value, str) else _as_text(value)
     if not text.isascii():
-        text = text.encode("utf-8", "replace").decode("utf-8")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            text = text.encode("utf-8", "replace").decode()
         text = unicodedata.normalize("NFC", text)
     return text.replace("\0", "").strip()
+
+
+def one_line(text: str) -> str:
+    """Return clean text with every run of white space in it as one space."""
+    # Of all white space, only the space itself is printable.
+    if text.isprintable() and "  " not in text:
+        return text
+    return " ".join(text.split())
 
 
 def clean_id(value: object) -> str:
@@ -47,36 +60,8 @@ def clean_id(value: object) -> str:
     return product_id
 
 
-def clean_fields(raw: Mapping[str, object]) -> Fields:
-    """Return ``raw`` (anything JSON can hold, without the id) as clean fields.
-
-    Empty text becomes None. Raises InvalidProduct naming the field and its value.
-    """
-    fields: Fields = {}
-    size = 0
-    for name, value in raw.items():
-        if name == "price":
-            fields[name] = _clean_price(value)
-        elif value is None:
-            fields[name] = None
-        else:
-            text = clean_text(value)
-            if name in ("name", "category"):
-                text = " ".join(text.split())
-            fields[name] = text or None
-            size += len(text)
-        size += len(name)
-    if size > _MAY_BE_TOO_LONG and (exact := len(msgspec.json.encode(fields))) > MAX_PRODUCT_BYTES:
-        raise InvalidProduct(f"the product is {exact} bytes long; at most {MAX_PRODUCT_BYTES}")
-    return fields
-
-
-def has_text(fields: Mapping[str, FieldValue]) -> bool:
-    """Whether there is a name or a description: without either, nothing can be compared."""
-    return bool(fields.get("name") or fields.get("description"))
-
-
-def _clean_price(value: object) -> float | None:
+def clean_price(value: object) -> float | None:
+    """Return a price that is finite and not negative, or None. Raises InvalidProduct."""
     if value is None or value == "":
         return None
     try:
@@ -90,6 +75,43 @@ def _clean_price(value: object) -> float | None:
     if price < 0:
         raise InvalidProduct(f"price is negative: {_shown(value)}")
     return price
+
+
+def clean_fields(raw: Mapping[str, object]) -> Fields:
+    """Return ``raw`` (anything JSON can hold, without the id) as clean fields.
+
+    Empty text becomes None. Raises InvalidProduct naming the field and its value.
+    """
+    fields: Fields = {}
+    size = 0
+    for name, value in raw.items():
+        if name == "price":
+            fields[name] = clean_price(value)
+        elif value is None:
+            fields[name] = None
+        else:
+            text = clean_text(value)
+            fields[name] = (one_line(text) if name in _ONE_LINE else text) or None
+            size += len(text)
+        size += len(name)
+    if size > MAY_BE_TOO_LONG:
+        check_size(fields)
+    return fields
+
+
+def check_size(fields: Fields) -> None:
+    """Raise InvalidProduct for fields that are more than a product may be.
+
+    There is no need to ask where all texts and names together have no more characters than
+    ``MAY_BE_TOO_LONG``.
+    """
+    if (exact := len(msgspec.json.encode(fields))) > MAX_PRODUCT_BYTES:
+        raise InvalidProduct(f"the product is {exact} bytes long; at most {MAX_PRODUCT_BYTES}")
+
+
+def has_text(fields: Mapping[str, FieldValue]) -> bool:
+    """Whether there is a name or a description: without either, nothing can be compared."""
+    return bool(fields.get("name") or fields.get("description"))
 
 
 def _as_text(value: object) -> str:

@@ -52,6 +52,10 @@ class Plan(NamedTuple):
     short_text: str | None
     """The attribute to take where the description is empty."""
 
+    def cut(self, width: int) -> Plan:
+        """Return the plan of rows that end after so many cells."""
+        return self._replace(names=self.names[:width])
+
 
 def parse_mapping(text: str) -> dict[str, str]:
     """Read ``id=sku,name=title`` as field -> column. Raises UsageError."""

@@ -1,9 +1,10 @@
 """CSV and its relatives, through the csv module, with what that leaves to its caller.
 
-Line numbers are those an editor shows, at the line where a row begins. A quote that is never
-closed must not swallow the rows behind it, so the lines of the row in hand are kept: when the row
-turns out broken (at the end of the feed, by its length, or because a quote closes in the middle of
-a later row's cell) its first line alone is unreadable, and reading resumes at the line after it.
+Line numbers are those an editor shows, at the line where a row begins. What strict reading refuses
+is looked at again: one line with odd quotes is taken as it is. But a quote that is never closed
+must not swallow the rows behind it, so the lines of the row in hand are kept: when the row turns
+out broken (at the end of the feed, by its length, or because a quote closes in the middle of a
+later row's cell) its first line alone is unreadable, and reading resumes at the line after it.
 """
 
 from __future__ import annotations
@@ -12,130 +13,130 @@ import csv
 import itertools
 import sys
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from recsys_cli.cleaning import MAX_PRODUCT_BYTES
 from recsys_cli.feeds.lines import SHOWN_CHARACTERS, OverlongLine
 from recsys_cli.feeds.records import TOO_LONG, TableRow, Unreadable
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 # Rows are bounded here, by their length; the csv module's own limit would end the whole file.
 csv.field_size_limit(sys.maxsize)
 
 NEVER_CLOSED = "a quote is opened in this row and never properly closed"
 
-_END = "\0end of the feed\0"
-"""A last line of our own: if it lands inside a cell, that cell's quote was never closed."""
-
-
-class _RowTooLong(Exception):
-    pass
-
-
-class _Lines:
-    """Hands blocks of lines to the csv module and keeps the lines of the row in hand."""
-
-    def __init__(self, blocks: Iterable[list[str]]) -> None:
-        self._blocks = iter(blocks)
-        self._again: list[list[str]] = []
-        self._kept: list[str] = []
-        self._first = 1
-        """The number of the first kept line."""
-        self.row = 1
-        """The number of the line where the row in hand begins."""
-        self.has_ended = False
-
-    def __iter__(self) -> Iterator[list[str]]:
-        return self
-
-    def __next__(self) -> list[str]:
-        del self._kept[: self.row - self._first]
-        self._first = self.row
-        if sum(map(len, self._kept)) > MAX_PRODUCT_BYTES:
-            raise _RowTooLong
-        block = self._again.pop() if self._again else next(self._blocks, None)
-        if block is None:
-            if self.has_ended:
-                raise StopIteration
-            self.has_ended = True
-            return [_END]
-        if isinstance(block[0], OverlongLine):
-            if self._kept:
-                self._again.append(block)
-            else:
-                self._kept = block
-            raise _RowTooLong
-        self._kept += block
-        return block
-
-    def kept(self, last: int | None = None) -> list[str]:
-        """Return the lines of the row in hand, up to line number ``last``."""
-        start = self.row - self._first
-        return self._kept[start : None if last is None else last - self._first + 1]
-
-    def resume_at(self, line: int) -> None:
-        """Go back (or on) to a line; the caller begins a new csv reader."""
-        lines = self._kept[line - self._first :]
-        if lines:
-            self._again.append(lines)
-        self._kept = []
-        self._first = self.row = line
-        self.has_ended = False
+_END = "\0end of the lines\0"
+"""A last line of our own: if it is read into a row, a quote in that is still open."""
 
 
 class Table:
-    """The rows of delimited text. ``header`` is empty where the feed is."""
+    """The rows of delimited text. ``header`` is empty where the feed is.
+
+    Iterate it once: the rows come in lists, as many as a block of lines holds.
+    """
 
     def __init__(self, blocks: Iterable[list[str]], delimiter: str) -> None:
-        self._lines = _Lines(blocks)
+        self._blocks = blocks
         self._delimiter = delimiter
+        self._lines: list[str] = []
+        """Lines that are not read yet: between two blocks, those of a row that goes on."""
+        self._line = 1
+        """The number of the first of them."""
         self.header: list[str] = []
-        self._rows = self._read()
-        for record in self._rows:
-            if isinstance(record, TableRow) and not _is_separator_line(record.cells):
-                self.header = record.cells
+        self._pieces = self._read()
+        for piece in self._pieces:
+            if not isinstance(piece, Unreadable) and (rest := self._after_header(piece)):
+                self._pieces = itertools.chain([rest], self._pieces)
+            if self.header:
                 break
 
-    def __iter__(self) -> Iterator[TableRow | Unreadable]:
-        return self._rows
+    def __iter__(self) -> Iterator[list[TableRow] | Unreadable]:
+        return self._pieces
 
-    def _read(self) -> Iterator[TableRow | Unreadable]:
-        lines = self._lines
-        while not lines.has_ended:
-            reader = csv.reader(itertools.chain.from_iterable(lines), delimiter=self._delimiter)
-            before = lines.row - 1
+    def _after_header(self, rows: list[TableRow]) -> list[TableRow]:
+        for number, (_, cells) in enumerate(rows, 1):
+            if not _is_separator_line(cells):
+                self.header = cells
+                return rows[number:]
+        return []
+
+    def _read(self) -> Iterator[list[TableRow] | Unreadable]:
+        size = enough = 0
+        for block in self._blocks:
+            is_overlong = isinstance(block[0], OverlongLine)
+            most = 0 if is_overlong else MAX_PRODUCT_BYTES
+            if not is_overlong:
+                self._lines += block
+                size += sum(map(len, block))
+            if size >= min(enough, most):
+                yield from self._rows()
+                while (size := sum(map(len, self._lines))) > most:
+                    yield self._skip_long_row()
+                    yield from self._rows()
+                # A row that goes on is begun again only with many times as much.
+                enough = 8 * size
+            if is_overlong:
+                self._lines = block
+                yield self._skip(1, TOO_LONG)
+        yield from self._rows()
+        while self._lines:
+            yield self._skip(1, NEVER_CLOSED)
+            yield from self._rows()
+
+    def _rows(self) -> Iterator[list[TableRow] | Unreadable]:
+        """Yield the rows that end within the lines, and leave the lines of one that does not."""
+        lines, first, at = self._lines, self._line, 0
+        rows: list[TableRow] = []
+        before, reader = at, self._reader(at, strict=True)
+        while at < len(lines):
             try:
                 for cells in reader:
-                    if lines.has_ended and cells and cells[-1].endswith(_END):
-                        if cells != [_END]:
-                            yield self._give_up_first_line(NEVER_CLOSED)
-                        break
-                    line, last = lines.row, before + reader.line_num
-                    if last > line and not self._is_well_formed(lines.kept(last)):
-                        yield self._give_up_first_line(NEVER_CLOSED)
-                        break
-                    lines.row = last + 1
                     if cells:
-                        yield TableRow(line, cells)
-            except _RowTooLong:
-                yield self._skip_long_row()
+                        rows.append((first + at, cells))
+                    at = before + reader.line_num
+            except csv.Error:
+                cells, after = self._read_leniently(at)
+                if after > len(lines):
+                    break
+                if after == at + 1:  # the line that the reader has refused, and is now behind
+                    rows.append((first + at, cells))
+                else:
+                    yield rows
+                    yield Unreadable(first + at, NEVER_CLOSED, lines[at])
+                    rows = []
+                    before, reader = at + 1, self._reader(at + 1, strict=True)
+                at += 1
+        yield rows
+        self._lines, self._line = lines[at:], first + at
 
-    def _is_well_formed(self, lines: list[str]) -> bool:
-        try:
-            return len(list(csv.reader(lines, delimiter=self._delimiter, strict=True))) == 1
-        except csv.Error:
-            return False
+    def _read_leniently(self, at: int) -> tuple[list[str], int]:
+        """Return the row that begins here, its quotes as they are, and where the next begins.
 
-    def _give_up_first_line(self, reason: str) -> Unreadable:
-        line, text = self._lines.row, self._lines.kept()[0]
-        self._lines.resume_at(line + 1)
-        return Unreadable(line, reason, text)
+        That is behind the last line where the row is still open.
+        """
+        reader = self._reader(at, strict=False)
+        return next(reader), at + reader.line_num
+
+    def _reader(self, start: int, *, strict: bool) -> Reader:
+        """Read from a line on, without a copy: many rows may have to be begun anew."""
+        lines = map(self._lines.__getitem__, range(start, len(self._lines)))
+        return csv.reader(
+            lines if strict else itertools.chain(lines, (_END,)),
+            delimiter=self._delimiter,
+            strict=strict,
+        )
 
     def _skip_long_row(self) -> Unreadable:
-        kept = self._lines.kept()
-        if len(kept) > 1 and self._are_rows(kept[1:]):
-            return self._give_up_first_line(NEVER_CLOSED)
-        line = self._lines.row
-        self._lines.resume_at(line + len(kept))
-        return Unreadable(line, TOO_LONG, kept[0][:SHOWN_CHARACTERS])
+        if len(self._lines) > 1 and self._are_rows(self._lines[1:]):
+            return self._skip(1, NEVER_CLOSED)
+        return self._skip(len(self._lines), TOO_LONG)
+
+    def _skip(self, count: int, reason: str) -> Unreadable:
+        line, text = self._line, self._lines[0]
+        self._lines, self._line = self._lines[count:], line + count
+        return Unreadable(line, reason, text[:SHOWN_CHARACTERS] if reason is TOO_LONG else text)
 
     def _are_rows(self, lines: list[str]) -> bool:
         """Whether the lines after a quote look like rows, so that it should have been closed."""

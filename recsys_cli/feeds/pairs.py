@@ -30,11 +30,12 @@ def read_pairs(path: str, notify: Callable[[str], None]) -> Iterator[Pair]:
         table = Table(line_blocks(texts), detect_delimiter(text))
         if table.header:
             yield _pair(path, 1, table.header)
-        for row in table:
-            if isinstance(row, Unreadable):
-                raise FeedError(f"{path}, line {row.line}: {row.reason}")
-            if any(row.cells):
-                yield _pair(path, row.line, row.cells)
+        for piece in table:
+            if isinstance(piece, Unreadable):
+                raise FeedError(f"{path}, line {piece.line}: {piece.reason}")
+            for line, cells in piece:
+                if any(cells):
+                    yield _pair(path, line, cells)
 
 
 def _pair(path: str, line: int, cells: list[str]) -> Pair:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from functools import lru_cache
 
 from recsys_cli.errors import InvalidProduct
 
@@ -56,6 +57,8 @@ _GROUPED_ONCE = re.compile(r"[1-9]\d{0,2}[.,]\d{3}")
 
 def parse_price(text: str) -> float | None:
     """Return the amount in ``text``, None where it is blank. Raises InvalidProduct."""
+    if not text:
+        return None
     try:
         price = float(text)
     except ValueError:
@@ -65,6 +68,7 @@ def parse_price(text: str) -> float | None:
     return price + 0.0  # zero has no sign
 
 
+@lru_cache(maxsize=4096)
 def _written_by_people(text: str) -> float | None:
     plain = " ".join(text.translate(_TYPOGRAPHY).split())
     if not plain:

@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain, groupby
+from typing import cast
 
-from recsys_cli.cleaning import clean_fields, clean_id, has_text
+from recsys_cli.batches import batched
 from recsys_cli.domain import FeedRow, RejectedRow
-from recsys_cli.errors import InvalidProduct
-from recsys_cli.feeds import columns, encoding, html
-from recsys_cli.feeds.columns import Plan, parse_mapping
+from recsys_cli.feeds import columns, encoding
+from recsys_cli.feeds.columns import parse_mapping
 from recsys_cli.feeds.delimited import Table
+from recsys_cli.feeds.folding import Folding, Row
 from recsys_cli.feeds.json_feed import json_elements, json_lines
 from recsys_cli.feeds.lines import line_blocks
-from recsys_cli.feeds.prices import parse_price
-from recsys_cli.feeds.records import EXTRA_CELLS, JsonValue, TableRow, Unreadable
+from recsys_cli.feeds.records import JsonValue, Unreadable
+from recsys_cli.feeds.shape import Shape, Shapes
 from recsys_cli.feeds.sniff import FeedFormat, detect_delimiter, detect_format
 from recsys_cli.feeds.source import Source
 
 __all__ = ["Feed", "FeedFormat", "FeedOptions", "open_feed", "parse_mapping"]
 
-_PLANS_KEPT = 64
-"""JSON objects may differ in their keys; so many shapes are remembered."""
+OBJECTS_AT_ONCE = 200
 
 
 @dataclass(frozen=True)
@@ -42,19 +43,19 @@ def open_feed(path: str, options: FeedOptions, notify: Callable[[str], None]) ->
 
 
 class Feed:
-    """Iterate it once, inside ``with``. ``folded`` counts rows that only continue the one before.
-
-    In a Shopify export a product's further variants and images are such rows: the same handle, and
-    neither title nor text. They fill what is still empty and are no rows of their own.
-    """
+    """Iterate it once, inside ``with``."""
 
     def __init__(self, source: Source, options: FeedOptions, notify: Callable[[str], None]) -> None:
         self._source = source
         self._options = options
         self._listener = notify
-        self._plans: dict[tuple[str, ...], Plan] = {}
+        self._folding = Folding()
         self._mapped: set[str] = set()
-        self.folded = 0
+
+    @property
+    def folded(self) -> int:
+        """How many rows only continued the one before them."""
+        return self._folding.folded
 
     @property
     def name(self) -> str:
@@ -75,27 +76,18 @@ class Feed:
         self._source.close()
 
     def __iter__(self) -> Iterator[FeedRow | RejectedRow]:
-        last: FeedRow | None = None
+        return chain.from_iterable(self._folding.blocks(self._blocks()))
+
+    def _blocks(self) -> Iterator[list[Row]]:
         line = 1
-        for row in self._rows():
-            line = row.line
-            if isinstance(row, FeedRow):
-                if last is not None:
-                    yield last
-                last = row
-            elif last is not None and self._continues(last, row):
-                self.folded += 1
-            else:
-                if last is not None:
-                    yield last
-                    last = None
-                yield row
-        if last is not None:
-            yield last
+        for block in self._undamaged_blocks():
+            if block:
+                line = block[-1].line
+                yield block
         if self._source.damage:
             yield self._rejected(line, self._source.damage, "")
 
-    def _rows(self) -> Iterator[FeedRow | RejectedRow]:
+    def _undamaged_blocks(self) -> Iterator[list[Row]]:
         head = self._source.head
         chosen = self._options.encoding or encoding.detect_encoding(head)
         text = encoding.head_text(head, chosen)
@@ -121,14 +113,14 @@ class Feed:
             case FeedFormat.CSV:
                 yield from self._table(texts, detect_delimiter(text))
 
-    def _parquet(self) -> Iterator[FeedRow | RejectedRow]:
+    def _parquet(self) -> Iterator[list[Row]]:
         from recsys_cli.feeds.parquet import parquet_rows  # noqa: PLC0415 - loads pandas
 
         with ExitStack() as stack:
             file = stack.enter_context(self._source.seekable())
             yield from self._objects(parquet_rows(file, self.name))
 
-    def _table(self, texts: Iterable[str], delimiter: str) -> Iterator[FeedRow | RejectedRow]:
+    def _table(self, texts: Iterable[str], delimiter: str) -> Iterator[list[Row]]:
         table = Table(line_blocks(texts), delimiter)
         header = table.header
         if not header:
@@ -137,82 +129,42 @@ class Feed:
         columns.require_id(header, found, self.name)
         self._tell_repeated(header)
         plan = columns.plan(header, found)
-        for row in table:
-            if isinstance(row, Unreadable):
-                yield self._rejected(*row)
-            elif any(row.cells):
-                yield self._table_row(row, header, plan)
 
-    def _table_row(self, row: TableRow, header: list[str], plan: Plan) -> FeedRow | RejectedRow:
-        line, cells = row
-        record: dict[str | None, object] = dict(zip(plan.names, cells, strict=False))
-        extra = cells[len(header) :]
-        if any(extra):
-            raw: dict[str, object] = dict(zip(header, cells, strict=False))
-            reason = f"{len(cells)} cells where the header has {len(header)}"
-            return self._rejected(line, reason, {**raw, EXTRA_CELLS: extra})
-        return self._row(line, record, plan, dict(zip(header, cells, strict=False)))
+        def cut(width: int) -> Shape:
+            return Shape(self.name, header[:width], plan.cut(width))
 
-    def _objects(self, values: Iterable[JsonValue | Unreadable]) -> Iterator[FeedRow | RejectedRow]:
-        for value in values:
-            if isinstance(value, Unreadable):
-                yield self._rejected(*value)
-            elif not isinstance(value.value, dict):
-                yield self._rejected(value.line, "not an object", repr(value.value)[:500])
+        shapes = Shapes(cut)
+        most = len(header) + 1
+        for piece in table:
+            if isinstance(piece, Unreadable):
+                yield self._rejected(*piece)
             else:
-                raw: dict[str, object] = value.value
-                plan = self._plan(tuple(raw))
-                record = dict(zip(plan.names, raw.values(), strict=True))
-                yield self._row(value.line, record, plan, raw)
+                rows = [row for row in piece if any(row[1])]
+                yield shapes.read(rows, [min(len(cells), most) for _, cells in rows])
+
+    def _objects(self, values: Iterable[JsonValue | Unreadable]) -> Iterator[list[Row]]:
+        shapes = Shapes(self._shape)
+        for batch in batched(values, OBJECTS_AT_ONCE):
+            for is_object, group in groupby(batch, _is_object):
+                if is_object:
+                    yield _read_objects(shapes, cast("Iterable[JsonValue]", group))
+                else:
+                    yield from map(self._no_object, group)
         for name in sorted(set(self._options.mapping) - self._mapped):
             self._notify(f"--map {name}={self._options.mapping[name]}: no row has this column")
 
-    def _plan(self, keys: tuple[str, ...]) -> Plan:
-        plan = self._plans.get(keys)
-        if plan is None:
-            mapping = {f: c for f, c in self._options.mapping.items() if c in keys}
-            self._mapped |= mapping.keys()
-            plan = columns.plan(keys, columns.recognise(keys, mapping))
-            if len(self._plans) < _PLANS_KEPT:
-                self._plans[keys] = plan
-        return plan
+    def _shape(self, keys: tuple[str, ...]) -> Shape:
+        mapping = {f: c for f, c in self._options.mapping.items() if c in keys}
+        self._mapped |= mapping.keys()
+        return Shape(self.name, keys, columns.plan(keys, columns.recognise(keys, mapping)))
 
-    def _row(
-        self, line: int, record: dict[str | None, object], plan: Plan, raw: Mapping[str, object]
-    ) -> FeedRow | RejectedRow:
-        record.pop(None, None)
-        product_id = None
-        try:
-            product_id = clean_id(record.pop("id", None))
-            fields = clean_fields(_read(record, plan))
-            if not has_text(fields):
-                raise InvalidProduct("no text: neither a name nor a description")
-        except InvalidProduct as error:
-            return self._rejected(line, str(error), dict(raw), product_id)
-        return FeedRow(file=self.name, line=line, product_id=product_id, fields=fields)
+    def _no_object(self, value: JsonValue | Unreadable) -> list[Row]:
+        if isinstance(value, Unreadable):
+            return self._rejected(*value)
+        return self._rejected(value.line, "not an object", repr(value.value)[:500])
 
-    def _rejected(
-        self, line: int, reason: str, raw: dict[str, object] | str, product_id: str | None = None
-    ) -> RejectedRow:
-        return RejectedRow(file=self.name, line=line, reason=reason, product_id=product_id, raw=raw)
-
-    def _continues(self, last: FeedRow, row: RejectedRow) -> bool:
-        """Fold a row without text into the one before it, if that has the same id."""
-        if row.product_id != last.product_id or not row.reason.startswith("no text"):
-            return False
-        assert isinstance(row.raw, dict)  # noqa: S101 - it was read that far
-        plan = self._plans.get(tuple(row.raw)) or self._plan(tuple(row.raw))
-        record = dict(zip(plan.names, row.raw.values(), strict=True))
-        record.pop(None, None)
-        record.pop("id", None)
-        try:
-            more = clean_fields(_read(record, plan))
-        except InvalidProduct:
-            return False
-        for name, value in more.items():
-            if last.fields.get(name) is None:
-                last.fields[name] = value
-        return True
+    def _rejected(self, line: int, reason: str, raw: str) -> list[Row]:
+        return [RejectedRow(file=self.name, line=line, reason=reason, raw=raw)]
 
     def _notify(self, text: str) -> None:
         self._listener(f"{self.name}: {text}")
@@ -223,22 +175,11 @@ class Feed:
             self._notify(f"repeated columns, of which the first counts: {', '.join(repeated)}")
 
 
-def _read(record: dict[str | None, object], plan: Plan) -> dict[str, object]:
-    """Return the record with prices as numbers and markup as text."""
-    fields: dict[str, object] = record  # type: ignore[assignment]  # None was popped
-    price = fields.get("price")
-    if isinstance(price, str):
-        fields["price"] = parse_price(price)
-    category = fields.get("category")
-    if isinstance(category, list):
-        fields["category"] = " > ".join(map(_category, category))
-    if plan.short_text and not fields.get("description"):
-        fields["description"] = fields.get(plan.short_text)
-    for name, value in fields.items():
-        if isinstance(value, str) and ("<" in value or "&" in value):
-            fields[name] = html.to_text(value)
-    return fields
+def _read_objects(shapes: Shapes[tuple[str, ...]], values: Iterable[JsonValue]) -> list[Row]:
+    objects = [(line, cast("dict[str, object]", value)) for line, value in values]
+    records = [(line, tuple(fields.values())) for line, fields in objects]
+    return shapes.read(records, [tuple(fields) for _, fields in objects])
 
 
-def _category(part: object) -> str:
-    return str(part.get("name", "")) if isinstance(part, dict) else str(part)
+def _is_object(value: JsonValue | Unreadable) -> bool:
+    return isinstance(value, JsonValue) and isinstance(value.value, dict)

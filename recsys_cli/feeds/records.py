@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from recsys_cli.cleaning import MAX_PRODUCT_BYTES
 
@@ -23,11 +23,8 @@ class Unreadable(NamedTuple):
     text: str
 
 
-class TableRow(NamedTuple):
-    """One row of a table, its cells in the order of the header."""
-
-    line: int
-    cells: list[str]
+TableRow: TypeAlias = tuple[int, list[str]]
+"""The line of a row, and its cells in the order of the header: bare, because there are so many."""
 
 
 class JsonValue(NamedTuple):

@@ -1,57 +1,50 @@
-"""Which product ids were seen, in 8 bytes each instead of a hundred."""
+"""Which product ids were seen, in about 8 bytes each instead of a hundred.
+
+Python's own hash of a string is 64 bits of SipHash under a key that each process draws anew: no
+feed can be made to collide, and no library has to be loaded for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from hashlib import blake2b
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 
-import numpy as np
-import numpy.typing as npt
+_SHELVES = 256
+"""A power of two: so many that the part of one that makes room for a hash is soon moved."""
 
-_Hashes = npt.NDArray[np.uint64]
+_LAST_BITS = _SHELVES - 1
 
 
 class SeenIds:
-    """A set of ids kept as sorted runs of 64-bit hashes, merged like the digits of a counter.
+    """A set of ids, kept as 64-bit hashes: sorted, on shelves chosen by their last bits.
 
     Two of a million ids share a hash with a probability of 3e-8; they would then count as one.
     """
 
     def __init__(self) -> None:
-        self._runs: list[_Hashes] = []
+        self._shelves = [array("q") for _ in range(_SHELVES)]
 
     def __len__(self) -> int:
-        return sum(map(len, self._runs))
+        return sum(map(len, self._shelves))
 
-    def add(self, product_ids: Sequence[str]) -> list[bool]:
+    def add(self, product_ids: Iterable[str]) -> list[bool]:
         """Add the ids; return for each whether it was there before, or earlier in this call."""
-        hashes = _hashes(product_ids)
-        seen = self._contains(hashes)
-        unique, first = np.unique(hashes, return_index=True)
-        repeated = np.ones(len(hashes), dtype=bool)
-        repeated[first] = False
-        self._push(unique[~self._contains(unique)])
-        return [bool(flag) for flag in seen | repeated]
+        shelves, seen = self._shelves, []
+        for digest in map(hash, product_ids):
+            shelf = shelves[digest & _LAST_BITS]
+            place = bisect_left(shelf, digest)
+            was_there = place < len(shelf) and shelf[place] == digest
+            if not was_there:
+                shelf.insert(place, digest)
+            seen.append(was_there)
+        return seen
 
     def contains(self, product_ids: Sequence[str]) -> list[bool]:
         """Return for each id whether it was added."""
-        return [bool(flag) for flag in self._contains(_hashes(product_ids))]
-
-    def _contains(self, hashes: _Hashes) -> npt.NDArray[np.bool_]:
-        found = np.zeros(len(hashes), dtype=bool)
-        for run in self._runs:
-            at = np.minimum(np.searchsorted(run, hashes), len(run) - 1)
-            found |= run[at] == hashes
-        return found
-
-    def _push(self, run: _Hashes) -> None:
-        if not len(run):
-            return
-        while self._runs and len(self._runs[-1]) <= 2 * len(run):
-            run = np.union1d(self._runs.pop(), run)
-        self._runs.append(run)
+        return [_holds(self._shelves[d & _LAST_BITS], d) for d in map(hash, product_ids)]
 
 
-def _hashes(product_ids: Sequence[str]) -> _Hashes:
-    digests = b"".join(blake2b(i.encode(), digest_size=8).digest() for i in product_ids)
-    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
+def _holds(shelf: Sequence[int], digest: int) -> bool:
+    place = bisect_left(shelf, digest)
+    return place < len(shelf) and shelf[place] == digest

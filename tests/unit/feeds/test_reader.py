@@ -244,6 +244,11 @@ def test_shopify_rows_that_continue_a_product_are_folded(read: Reader) -> None:
     assert result.rows[0].fields["Option1 Value"] == "S"
 
 
+def test_of_repeated_columns_the_first_counts_when_rows_are_folded(read: Reader) -> None:
+    result = read("Handle,Title,Color,Color\nshirt,Shirt,,\nshirt,,red,blue\n")
+    assert result.rows[0].fields["Color"] == "red"
+
+
 def test_an_empty_file_is_no_error(read: Reader) -> None:
     for content in ("", "\n\n", "id,name\n", b"\xef\xbb\xbf", "[]", gzip.compress(b"")):
         result = read(content)
@@ -276,6 +281,46 @@ def test_an_unclosed_quote_swallows_one_row_only(read: Reader) -> None:
     result = read('id,name\na,"Lamp\nb,Desk\nc,Chair\n')
     assert result.ids == ["b", "c"]
     assert [line for line, _ in result.reasons] == [2]
+
+
+def test_odd_quotes_within_a_line_are_taken_as_they_are(read: Reader) -> None:
+    result = read(
+        'id,name\na,"Lamp" 19"\nb,19" Desk\nc,"two\nlines"\nd,"odd"est\ne,"open\nf,"x"y\n'
+    )
+    assert [(row.line, row.fields["name"]) for row in result.rows] == [
+        (2, 'Lamp 19"'),
+        (3, '19" Desk'),
+        (4, "two lines"),
+        (6, "oddest"),
+        (8, "xy"),
+    ]
+    assert [line for line, _ in result.reasons] == [7]
+
+
+def test_a_row_may_begin_in_one_block_and_end_in_another(read: Reader) -> None:
+    text = "a line of text\n" * 20_000
+    result = read("id,name,description\n" + "".join(f'{n},Lamp,"{text}"\n' for n in range(7)))
+    assert [(row.product_id, row.line) for row in result.rows] == [
+        (str(n), 2 + n * 20_001) for n in range(7)
+    ]
+    assert {row.fields["description"] for row in result.rows} == {text.strip()}
+
+
+def test_rows_of_many_lengths_keep_their_order(read: Reader) -> None:
+    result = read("id,name,brand\na,Lamp\nb,Desk,x\nc,Chair,y,,\nd\ne,Bed,z,?\nf,Sofa\n")
+    assert as_dicts(result) == [
+        {"id": "a", "name": "Lamp"},
+        {"id": "b", "name": "Desk", "brand": "x"},
+        {"id": "c", "name": "Chair", "brand": "y"},
+        {"id": "f", "name": "Sofa"},
+    ]
+    assert [(row.line, row.product_id) for row in result.rejected] == [(5, "d"), (6, None)]
+    assert result.rejected[1].raw == {
+        "id": "e",
+        "name": "Bed",
+        "brand": "z",
+        "extra cells": ["?"],
+    }
 
 
 def test_ten_megabytes_in_a_cell(read: Reader) -> None:
