@@ -113,6 +113,12 @@ class RedisIndex:
         facts = self._facts()
         if facts is None:
             return None
+        try:
+            model_versions = self._model_versions()
+        except ErrorReply as error:
+            if is_missing(error):
+                return None  # dropped just now
+            raise
         parameters = self._parameters(facts)
         indexed, done = int(facts[b"num_docs"]), float(facts[b"percent_indexed"])
         megabytes = float(facts[b"vector_index_sz_mb"]) + float(
@@ -128,7 +134,7 @@ class RedisIndex:
             failures=int(facts[b"hash_indexing_failures"]),
             memory_bytes=round(megabytes * 1024 * 1024),
             parameters=parameters,
-            model_versions=self._model_versions(),
+            model_versions=model_versions,
             attributes=_attributes(facts),
             is_building=bool(int(facts[b"indexing"])),
         )
@@ -249,10 +255,10 @@ class RedisIndex:
     def _model_versions(self) -> list[str]:
         try:
             versions = self._connection.call("FT.TAGVALS", self._real_name, "model_version")
-        except CommandUnavailable:
-            raise
-        except ErrorReply:
-            return []  # made by another program, or dropped just now
+        except ErrorReply as error:
+            if isinstance(error, CommandUnavailable) or is_missing(error):
+                raise
+            return []  # made by another program
         # Values stay listed for a while after their last product has gone.
         counts = self._connection.pipeline(
             (
