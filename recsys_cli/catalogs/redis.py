@@ -69,18 +69,10 @@ class RedisCatalog:
         return codec.changed(states, self._read(list(states)))
 
     def products(self) -> Iterator[Product]:
-        """See ports.Catalog.products.
-
-        SCAN may return a key twice, so what was seen is remembered: a 64-bit hash per product.
-        Two of a million products share one, and one of them is left out, once in 37 million times.
-        """
-        seen: set[int] = set()
         for keys in self._connection.scan(STATE_PREFIX):
             # Not UTF-8, so not ours: with other letters it names nothing, and is left out.
-            fresh = {hash(key): key.decode(errors="replace")[len(STATE_PREFIX) :] for key in keys}
-            wanted = [i for digest, i in fresh.items() if digest not in seen]
-            seen |= fresh.keys()
-            for product_id, raw in self._readable(wanted):
+            found = [key.decode(errors="replace").removeprefix(STATE_PREFIX) for key in keys]
+            for product_id, raw in self._readable(found):
                 if raw and (product := codec.decode_product(product_id, raw)):
                     yield product
 

@@ -30,6 +30,7 @@ from recsys_cli.connections.redis_errors import (
 )
 from recsys_cli.connections.redis_pool import connection_pool
 from recsys_cli.domain import Health
+from recsys_cli.seen import SeenIds
 
 __all__ = [
     "Argument",
@@ -155,12 +156,16 @@ class RedisConnection:
         return replies
 
     def scan(self, prefix: str) -> Iterator[list[bytes]]:
-        """Yield the keys that begin with ``prefix``, page by page; one may come more than once."""
-        cursor = b"0"
+        """Yield the keys that begin with ``prefix``, page by page, each once.
+
+        SCAN itself may return a key twice, so what was seen is remembered (see ``SeenIds``).
+        """
+        cursor, seen = b"0", SeenIds()
         while True:
             cursor, keys = self.call("SCAN", cursor, "MATCH", f"{prefix}*", "COUNT", KEYS_A_PAGE)
-            if keys:
-                yield keys
+            again = seen.add(keys)
+            if fresh := [key for key, is_again in zip(keys, again, strict=True) if not is_again]:
+                yield fresh
             if cursor == b"0":
                 return
 

@@ -18,7 +18,7 @@ from recsys_cli.errors import UsageError
 from recsys_cli.generations import Generation
 from recsys_cli.neighbor_lists import NeighborList
 from recsys_cli.pipeline.neighbors import ExportOptions
-from recsys_cli.pipeline.seen import SeenIds
+from recsys_cli.seen import SeenIds
 
 COLUMNS = ("product_id", "rank", "neighbor_id", "score")
 NeighborRow: TypeAlias = tuple[str, int, str, float]

@@ -22,8 +22,8 @@ from recsys_cli.domain import (
     utc_now,
 )
 from recsys_cli.merge import NOTHING, ProductState, states_of
-from recsys_cli.pipeline.seen import SeenIds
 from recsys_cli.ports import Catalog, EventProcessor
+from recsys_cli.seen import SeenIds
 
 CHUNK = 1000
 """Rows compared and published together: one round trip each to read, publish and merge."""

@@ -119,12 +119,9 @@ class RedisHnsw:
         return [i for i, key in zip(product_ids, keys, strict=True) if key not in indexed]
 
     def entries(self) -> Iterator[list[Embedding]]:
-        seen: set[int] = set()  # SCAN may return a key twice
         for keys in self._connection.scan(self._prefix):
-            fresh = [key for key in keys if hash(key) not in seen]
-            seen.update(map(hash, fresh))
-            replies = self._connection.pipeline(("HGETALL", key) for key in fresh)
-            found = zip(fresh, map(pairs, replies), strict=True)
+            replies = self._connection.pipeline(("HGETALL", key) for key in keys)
+            found = zip(keys, map(pairs, replies), strict=True)
             if page := [self._entry(key, fields) for key, fields in found if b"vector" in fields]:
                 yield page
 

@@ -16,6 +16,7 @@ import msgspec
 from recsys_cli.connections.redis import RedisConnection, flat, pairs
 from recsys_cli.domain import utc_now
 from recsys_cli.neighbor_lists import CloseProduct, NeighborList
+from recsys_cli.seen import SeenIds
 
 LIST_PREFIX = "product:neighbors:"
 RUN_KEY = "product:neighbors"
@@ -34,7 +35,7 @@ class RedisNeighbors:
     def __init__(self, connection: RedisConnection, *, generation: int, of: str) -> None:
         self._connection = connection
         self._generation = generation
-        self._met: set[int] = set()
+        self._met = SeenIds()
         found = pairs(connection.call("HGETALL", RUN_KEY))
         self._goes_on = found.get(b"of") == of.encode() and b"finished_at" not in found
         self._run = found[b"run"].decode() if self._goes_on else uuid.uuid4().hex
@@ -43,7 +44,7 @@ class RedisNeighbors:
             connection.pipeline([("DEL", RUN_KEY), ("HSET", RUN_KEY, *flat(facts))])
 
     def already(self, product_ids: Sequence[str]) -> list[bool]:
-        self._met.update(map(hash, product_ids))
+        self._met.add(product_ids)
         if not self._goes_on:
             return [False] * len(product_ids)
         found = self._connection.pipeline(("GET", LIST_PREFIX + i) for i in product_ids)
@@ -62,7 +63,8 @@ class RedisNeighbors:
         """Remove the lists of products that this run did not meet: they are gone."""
         for keys in self._connection.scan(LIST_PREFIX):
             ids = [key.decode(errors="replace")[len(LIST_PREFIX) :] for key in keys]
-            gone = [k for k, i in zip(keys, ids, strict=True) if hash(i) not in self._met]
+            met = self._met.contains(ids)
+            gone = [key for key, is_met in zip(keys, met, strict=True) if not is_met]
             self._connection.pipeline(("DEL", key) for key in gone)
         self._connection.call("HSET", RUN_KEY, "finished_at", utc_now())
 

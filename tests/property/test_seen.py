@@ -5,7 +5,7 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_cli.pipeline.seen import SeenIds
+from recsys_cli.seen import SeenIds
 
 
 @given(st.lists(st.lists(st.text(max_size=3), max_size=20), max_size=20))

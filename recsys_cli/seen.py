@@ -1,4 +1,4 @@
-"""Which product ids were seen, in about 8 bytes each instead of a hundred.
+"""Which product ids, or keys, were seen, in about 8 bytes each instead of a hundred.
 
 Python's own hash of a string is 64 bits of SipHash under a key that each process draws anew: no
 feed can be made to collide, and no library has to be loaded for it.
@@ -28,7 +28,7 @@ class SeenIds:
     def __len__(self) -> int:
         return sum(map(len, self._shelves))
 
-    def add(self, product_ids: Iterable[str]) -> list[bool]:
+    def add(self, product_ids: Iterable[str | bytes]) -> list[bool]:
         """Add the ids; return for each whether it was there before, or earlier in this call."""
         shelves, seen = self._shelves, []
         for digest in map(hash, product_ids):
