@@ -10,7 +10,6 @@ to do the same (``python -m tests.benchmarks.trips``).
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -94,7 +93,7 @@ class RedisConnection:
         self._pool = connection_pool(url, username, password, ca_certs)
         self._loaded: set[str] = set()
 
-    @property
+    @cached_property
     def address(self) -> str:
         """Where Redis is, for people: ``host:port``, ``host:port/db`` or the socket's path."""
         options = self._pool.connection_kwargs
@@ -191,16 +190,16 @@ class RedisConnection:
 
     def _depart(self, trip: Sequence[Command]) -> Replies:
         """Send one trip; raises the first error of its replies when they are taken."""
-        with self._translated(str(trip[0][0])):
-            link = self._pool.get_connection()
-            with self._whole(link):
-                packed = b"".join(map(_pack, map(tuple, trip)))
-                link.send_packed_command([packed])  # type: ignore[no-untyped-call]
+        attempt = _Attempt(self._pool, self.address, str(trip[0][0]))
+        with attempt:
+            link = attempt.link = self._pool.get_connection()
+            packed = b"".join(map(_pack, map(tuple, trip)))
+            link.send_packed_command([packed])  # type: ignore[no-untyped-call]
 
         def arrive() -> list[Reply]:
-            with self._translated(str(trip[0][0])), self._whole(link):
+            with attempt:
                 replies = [_reply(link) for _ in trip]
-                self._pool.release(link)
+            self._pool.release(link)
             for command, reply in zip(trip, replies, strict=True):
                 if isinstance(reply, Exception):
                     raise translation(self.address, reply, str(command[0])) from reply
@@ -208,22 +207,28 @@ class RedisConnection:
 
         return arrive
 
-    @contextlib.contextmanager
-    def _whole(self, link: redis.Connection) -> Iterator[None]:
-        """Take a connection out of use where the block fails: some reply may be left on it."""
-        try:
-            yield
-        except BaseException:
-            link.disconnect()  # type: ignore[no-untyped-call]
-            self._pool.release(link)
-            raise
 
-    @contextlib.contextmanager
-    def _translated(self, command: str) -> Iterator[None]:
-        try:
-            yield
-        except (redis.RedisError, OSError, UnicodeError) as error:
-            raise translation(self.address, error, command) from error
+class _Attempt:
+    """Within it the driver's errors become ours, and cost the connection: a reply may be left."""
+
+    __slots__ = ("_address", "_command", "_pool", "link")
+
+    def __init__(self, pool: redis.ConnectionPool, address: str, command: str) -> None:
+        self._pool = pool
+        self._address = address
+        self._command = command
+        self.link: redis.Connection | None = None
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is None:
+            return
+        if self.link is not None:
+            self.link.disconnect()  # type: ignore[no-untyped-call]
+            self._pool.release(self.link)
+        if isinstance(error, redis.RedisError | OSError | UnicodeError):
+            raise translation(self._address, error, self._command) from error
 
 
 def _reply(link: redis.Connection) -> Reply:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
-
-import msgspec
 
 from recsys_cli.batches import batched
 from recsys_cli.cleaning import clean_id, clean_text
@@ -23,6 +22,9 @@ DIVERSE_OF = 50
 
 WIDEST = 5000
 """Candidates after which a distinct answer is looked for no further."""
+
+LOOK_EVERY_S = 0.1
+"""So long the one that served is taken to serve: it is whole still, or gone, and that shows."""
 
 CHUNK = 100
 """Queried products whose vectors are fetched in one round trip."""
@@ -73,6 +75,8 @@ class SimilarProducts:
         self._events = events
         self._catalog = catalog
         self._generations = generations
+        self._last: Generation | None = None
+        self._look_at_s = 0.0
 
     def of(self, product_ids: Iterable[str], query: Query) -> Iterator[Similar | NotFound]:
         """Yield an answer, or why there is none, for each id in its turn."""
@@ -84,7 +88,7 @@ class SimilarProducts:
     def _found(self, product_ids: list[str], query: Query) -> dict[str, Similar]:
         """Return the answers for those that have an embedding in the generation that serves."""
         while True:
-            generation = serving(self._generations.all())
+            generation = self._serving()
             check_filter(query.where, generation)
             vectors = self._generations.store(generation)
             ask = partial(vectors.neighbors, where=query.where, ef=query.ef, exact=query.exact)
@@ -99,7 +103,14 @@ class SimilarProducts:
 
     def _serves(self, generation: Generation) -> bool:
         """Whether it still does. If not, it may have been dropped while it was asked."""
-        return serving(self._generations.all()).number == generation.number
+        self._look_at_s = 0.0
+        return self._serving().number == generation.number
+
+    def _serving(self) -> Generation:
+        if self._last is None or time.monotonic() >= self._look_at_s:
+            self._last = serving(self._generations.all())
+            self._look_at_s = time.monotonic() + LOOK_EVERY_S
+        return self._last
 
     def _why_not(self, product_id: str) -> NotFound:
         state = self._catalog.get([product_id]).get(product_id)
@@ -244,7 +255,15 @@ def _diversified(vectors: VectorStore, found: Candidates, limit: int, balance: f
 def _ranked(product_id: str, neighbors: list[Neighbor], query: Query) -> Similar:
     threshold = query.strong if query.min_score is None else query.min_score
     ranked = [
-        RankedNeighbor(**msgspec.structs.asdict(n), strong=n.similarity_score >= threshold)
+        RankedNeighbor(
+            product_id=n.product_id,
+            similarity_score=n.similarity_score,
+            category=n.category,
+            name=n.name,
+            price=n.price,
+            embedding_updated_at=n.embedding_updated_at,
+            strong=n.similarity_score >= threshold,
+        )
         for n in neighbors
     ]
     shown = ranked if query.min_score is None else [n for n in ranked if n.strong]

@@ -8,8 +8,6 @@ The hash ``product:embedding:{id}`` holds ``vector`` (little-endian float32), ``
 
 from __future__ import annotations
 
-import math
-import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -41,7 +39,9 @@ from recsys_cli.vectors.redis_query import LARGEST_LIMIT, Search, attribute_fiel
 
 _FLOAT32 = "<f4"
 _FLOAT32_BYTES = 4
-_LARGEST_TIE = 1000
+_SPARE, _LARGEST_TIE = 4, 1000
+"""How many more are asked for at once, and at the most, to see where a tie of scores ends."""
+
 _SOURCE = (b"position", b"model_version", b"text_digest")
 _HERE = Path(__file__).parent
 _ORDER = _HERE / "redis_hnsw_order.lua"
@@ -171,8 +171,8 @@ class RedisHnsw:
     def _closest(self, vectors: list[bytes], limit: int, how: Search) -> list[list[Neighbor]]:
         if limit < 1:
             return [[] for _ in vectors]
-        limit = min(limit, LARGEST_LIMIT - 1)
-        asked = limit + 1
+        limit = min(limit, LARGEST_LIMIT - _SPARE)
+        asked = limit + _SPARE
         answers = self._nearest(vectors, asked, how)
         while cut := [n for n, found in enumerate(answers) if _cuts_a_tie(found, asked, limit)]:
             # Of all that share the last score the smallest ids are wanted, so look further.
@@ -219,7 +219,7 @@ class RedisHnsw:
             ProductMetadata(
                 name=texts.get(b"name", ""),
                 category=texts.get(b"category", ""),
-                price=redis_query.price(texts),
+                price=redis_query.price(fields),
                 attributes={
                     n: texts[f]
                     for n in self._attributes
@@ -237,8 +237,9 @@ class RedisHnsw:
 
     def _intact(self, product_id: str, raw: bytes) -> bytes:
         if len(raw) == self._dimension * _FLOAT32_BYTES:
-            numbers = struct.unpack(f"<{self._dimension}f", raw)
-            if math.isfinite(sum(numbers)):  # float32s are too small for a sum to overflow
+            # The highest byte of infinity, NaN, and nothing near to a unit vector's numbers.
+            highest = raw[_FLOAT32_BYTES - 1 :: _FLOAT32_BYTES]
+            if b"\x7f" not in highest and b"\xff" not in highest:
                 return raw
         raise InvalidData(
             f"the vector of product {product_id!r} is not one of {self._dimension} finite numbers"

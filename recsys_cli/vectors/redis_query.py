@@ -134,23 +134,22 @@ def _tag(value: str) -> bytes:
 
 
 def _neighbor(product_id: str, fields: dict[bytes, bytes]) -> Neighbor:
-    texts = {name: text(value) for name, value in fields.items()}
     distance = float(fields[b"distance"])
     return Neighbor(
         product_id=product_id,
         # The angle to a zero vector is not a number.
         similarity_score=0.0 if math.isnan(distance) else min(1.0, max(-1.0, 1.0 - distance)),
-        category=texts.get(b"category", ""),
-        name=texts.get(b"name", ""),
-        price=price(texts),
-        embedding_updated_at=texts.get(b"updated_at", ""),
+        category=text(fields.get(b"category", b"")),
+        name=text(fields.get(b"name", b"")),
+        price=price(fields),
+        embedding_updated_at=text(fields.get(b"updated_at", b"")),
     )
 
 
-def price(texts: Mapping[bytes, str]) -> float | None:
+def price(fields: Mapping[bytes, bytes]) -> float | None:
     """Return the price; what is no number is none."""
     try:
-        return float(texts[b"price"])
+        return float(fields[b"price"])
     except (KeyError, ValueError):
         return None
 
