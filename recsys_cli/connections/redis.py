@@ -5,7 +5,7 @@ shapes change from one release, and one protocol version, to the next. Nothing i
 a repeated XADD would be a second event, and only the caller knows how long to wait.
 
 The driver makes the connections; its pipelines are left alone, since they take three times as long
-to do the same (``python -m tests.benchmarks.trips``).
+to do the same (``python -m tests.benchmarks trips``).
 """
 
 from __future__ import annotations

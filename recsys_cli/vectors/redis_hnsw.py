@@ -39,7 +39,7 @@ from recsys_cli.vectors.redis_query import LARGEST_LIMIT, Search, attribute_fiel
 
 _FLOAT32 = "<f4"
 _FLOAT32_BYTES = 4
-_SPARE, _LARGEST_TIE = 4, 1000
+_SPARE, _LARGEST_TIE = 2, 1000
 """How many more are asked for at once, and at the most, to see where a tie of scores ends."""
 
 _SOURCE = (b"position", b"model_version", b"text_digest")

@@ -38,11 +38,10 @@ from tests.servers import running_redis
 
 
 class Stage(NamedTuple):
-    """``has_sizes``: it is measured at each size, else once. ``is_long``: only when asked for."""
+    """``has_sizes``: it is measured at each size, else once."""
 
     measure: Callable[[Workbench, int], list[Row]]
     has_sizes: bool = True
-    is_long: bool = False
 
 
 STAGES = {
@@ -58,7 +57,7 @@ STAGES = {
     "embedded-consume": Stage(embedded_consuming.measure),
     "embedded-similar": Stage(embedded_similar.measure),
     "redis-bytes": Stage(redis_bytes.measure),
-    "memory": Stage(memory.measure, has_sizes=False, is_long=True),
+    "memory": Stage(memory.measure, has_sizes=False),
 }
 
 
@@ -85,7 +84,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=Effort.rounds)
     parser.add_argument("--memory-rows", type=int, default=Effort.memory_rows)
     parser.add_argument("--memory-rows-on-redis", type=int, default=Effort.memory_rows_on_redis)
-    parser.add_argument("--long", action="store_true", help="the slow stages as well")
     given = parser.parse_args()
     if unknown := set(given.stages) - set(STAGES):
         parser.error(f"no such stage: {', '.join(unknown)}; there are {', '.join(STAGES)}")
@@ -97,11 +95,10 @@ def main() -> None:
         memory_rows=given.memory_rows,
         memory_rows_on_redis=given.memory_rows_on_redis,
     )
-    names = given.stages or [n for n, stage in STAGES.items() if given.long or not stage.is_long]
     progress = Console(stderr=True)
     rows: list[Row] = []
     try:
-        rows.extend(measured(names, effort, lambda said: progress.print(said, style="dim")))
+        rows.extend(measured(given.stages or list(STAGES), effort, lambda said: progress.print(said, style="dim")))
     except KeyboardInterrupt:
         progress.print("stopped: this is what was measured until then")
     # Piped, a table shall not be cut to 80 columns.

@@ -36,7 +36,7 @@ TINY = Effort(
 FIGURES = {
     "trips": 1,
     "import": 1,
-    "consume": 5,
+    "consume": 6,
     "embedding": 2,
     "import-unchanged": 2,
     "similar": 2,
@@ -50,7 +50,7 @@ FIGURES = {
 }
 WITHOUT_LIMIT = 5
 WITH_PEER = 3
-WITH_REDISVL = 5
+WITH_REDISVL = 6
 
 
 @pytest.mark.real_data

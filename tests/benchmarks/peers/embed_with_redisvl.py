@@ -1,7 +1,8 @@
-"""The consumer that a user would write: ``embed_with_redisvl.py FEED REDIS_URL``.
+"""The consumer that a user would write: ``embed_with_redisvl.py FEED REDIS_URL FEATURES``.
 
 pandas reads, scikit-learn embeds all at once, RedisVL makes the index and loads it. The index is as
-large and as careful as ours.
+large and as careful as ours. FEATURES: ``words``, the 384 most frequent, which leaves many products
+with a few numbers or with none; or ``subwords``, which makes vectors as dense as ours.
 """
 
 from __future__ import annotations
@@ -11,8 +12,17 @@ import sys
 import numpy as np
 import pandas as pd
 from redisvl.index import SearchIndex
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer, TfidfVectorizer
+from sklearn.pipeline import make_pipeline
 
+DIMENSION = 384
+FEATURES = {
+    "words": TfidfVectorizer(max_features=DIMENSION),
+    "subwords": make_pipeline(
+        HashingVectorizer(analyzer="char_wb", ngram_range=(2, 4), n_features=DIMENSION),
+        TfidfTransformer(),
+    ),
+}
 INDEX = "products-redisvl"
 
 
@@ -39,11 +49,11 @@ def schema(dimension: int) -> dict[str, object]:
     }
 
 
-def main(feed: str, url: str) -> None:
+def main(feed: str, url: str, features: str) -> None:
     frame = pd.read_csv(feed, dtype={"id": str})
     frame = frame.fillna({"name": "", "description": "", "category": "", "price": 0})
     texts = frame["name"] + " " + frame["description"]
-    matrix = TfidfVectorizer(max_features=384).fit_transform(texts).astype(np.float32)
+    matrix = FEATURES[features].fit_transform(texts).astype(np.float32)
     index = SearchIndex.from_dict(schema(matrix.shape[1]), redis_url=url)
     index.create(overwrite=True)
     index.load(
