@@ -128,6 +128,13 @@ class EventProcessor(ConsumerGroup, Connected, Protocol):
         """
         ...
 
+    def begin_publish(self, events: Sequence[ProductEvent]) -> Callable[[], list[Position]]:
+        """Do as ``publish`` does, but return at once where the backend can go on by itself.
+
+        What is returned waits for the positions; it is to be called once, whatever happens.
+        """
+        ...
+
     def receive(self, consumer: str, count: int, block_ms: int) -> list[Delivery]:
         """Return up to ``count`` deliveries for ``consumer``; none after ``block_ms`` in vain.
 

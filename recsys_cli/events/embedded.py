@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, NamedTuple, TypeAlias
@@ -82,6 +82,10 @@ class EmbeddedStream:
                 [(number, stream, *row) for number, row in zip(numbers, rows, strict=True)],
             )
         return [Position(number, 0) for number in numbers]
+
+    def begin_publish(self, events: Sequence[ProductEvent]) -> Callable[[], list[Position]]:
+        positions = self.publish(events)
+        return lambda: positions
 
     def create_group(self) -> bool:
         with self._file.transaction() as connection:

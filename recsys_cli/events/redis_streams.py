@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -74,10 +74,13 @@ class RedisStreams:
         self._group_was_made = False
 
     def publish(self, events: Sequence[ProductEvent]) -> list[Position]:
+        return self.begin_publish(events)()
+
+    def begin_publish(self, events: Sequence[ProductEvent]) -> Callable[[], list[Position]]:
         if events and not self._group_was_made:
             self.create_group()
-        entry_ids = self._connection.pipeline(self._xadd(event) for event in events)
-        return [Position.parse(entry_id.decode()) for entry_id in entry_ids]
+        replies = self._connection.begin(self._xadd(event) for event in events)
+        return lambda: [Position.parse(entry_id.decode()) for entry_id in replies()]
 
     def create_group(self) -> bool:
         try:

@@ -4,6 +4,8 @@ New products become creates, changed ones updates with only the changed fields, 
 nothing. What the stream has accepted is merged into the catalog at once, by the same rule as
 consumers use: so a second import compares with everything published so far, also while no consumer
 runs, and whoever comes second, publisher or consumer, changes nothing.
+
+While the stream takes the events of one chunk, the next is read and compared.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from recsys_cli.batches import batched
 from recsys_cli.domain import (
     EventType,
     FeedRow,
@@ -69,6 +73,14 @@ class ImportReport:
         self.seconds = time.monotonic() - self.started
 
 
+class _Flight(NamedTuple):
+    """Events on their way to the stream, the states that they go by, and what waits for them."""
+
+    events: Sequence[ProductEvent]
+    known: Mapping[str, ProductState]
+    positions: Callable[[], list[Position]]
+
+
 class FeedPublisher:
     """Publishes feeds, one after the other, into one report.
 
@@ -92,6 +104,7 @@ class FeedPublisher:
         self.report = ImportReport()
         self.seen = SeenIds()
         self.has_nameless_rejects = False
+        self._flight: _Flight | None = None
 
     def publish(
         self,
@@ -102,13 +115,16 @@ class FeedPublisher:
         on_progress: Callable[[ImportReport], None] = lambda _: None,
     ) -> None:
         """Publish one feed."""
-        for chunk, rejected in _chunks(rows):
-            self._publish_chunk(self._newest(chunk, on_duplicate))
-            self.report.read += len(chunk) + len(rejected)
-            for row in rejected:
-                self._reject(row)
-                on_rejected(row)
-            on_progress(self.report)
+        try:
+            for chunk, rejected in _chunks(rows):
+                self._publish_chunk(self._newest(chunk, on_duplicate))
+                self.report.read += len(chunk) + len(rejected)
+                for row in rejected:
+                    self._reject(row)
+                    on_rejected(row)
+                on_progress(self.report)
+        finally:
+            self._land()
         self.report.stop_clock()
 
     def delete(
@@ -117,9 +133,9 @@ class FeedPublisher:
         on_progress: Callable[[ImportReport], None] = lambda _: None,
     ) -> None:
         """Publish a delete for each product."""
-        for start in range(0, len(product_ids), CHUNK):
-            chunk = product_ids[start : start + CHUNK]
+        for chunk in batched(product_ids, CHUNK):
             self._send([ProductEvent(type=EventType.DELETE, product_id=i) for i in chunk], {})
+            self._land()
             on_progress(self.report)
         self.report.stop_clock()
 
@@ -143,6 +159,9 @@ class FeedPublisher:
         return newest
 
     def _publish_chunk(self, rows: Mapping[str, FeedRow]) -> None:
+        if self._flight and any(event.product_id in rows for event in self._flight.events):
+            # Its rows are to be compared with what these events make of the product.
+            self._land()
         known = dict.fromkeys(rows, NOTHING) | self._catalog.get(list(rows))
         now = utc_now()
         changes = [self._event(row, known[i], now) for i, row in rows.items()]
@@ -162,9 +181,19 @@ class FeedPublisher:
         return ProductEvent(type=kind, product_id=row.product_id, fields=fields, timestamp=now)
 
     def _send(self, events: list[ProductEvent], known: Mapping[str, ProductState]) -> None:
-        if events and not self._dry_run:
-            publish_events(self._events, self._catalog, events, known)
-        self.report.count(events, known)
+        """Publish the events, when those before have landed."""
+        self._land()
+        if self._dry_run:
+            self.report.count(events, known)
+        elif events:
+            self._flight = _Flight(events, known, self._events.begin_publish(events))
+
+    def _land(self) -> None:
+        flight, self._flight = self._flight, None
+        if flight:
+            states = states_of(zip(flight.positions(), flight.events, strict=True))
+            self._catalog.merge(states, flight.known)
+            self.report.count(flight.events, flight.known)
 
 
 def publish_events(

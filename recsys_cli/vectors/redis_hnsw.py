@@ -39,7 +39,7 @@ from recsys_cli.vectors.redis_query import LARGEST_LIMIT, Search, attribute_fiel
 
 _FLOAT32 = "<f4"
 _FLOAT32_BYTES = 4
-_SPARE, _LARGEST_TIE = 2, 1000
+_SPARE, _LARGEST_TIE = 4, 1000
 """How many more are asked for at once, and at the most, to see where a tie of scores ends."""
 
 _SOURCE = (b"position", b"model_version", b"text_digest")
@@ -176,7 +176,7 @@ class RedisHnsw:
         answers = self._nearest(vectors, asked, how)
         while cut := [n for n, found in enumerate(answers) if _cuts_a_tie(found, asked, limit)]:
             # Of all that share the last score the smallest ids are wanted, so look further.
-            asked *= 4
+            asked *= 2
             wider = self._nearest([vectors[n] for n in cut], asked, how)
             for n, found in zip(cut, wider, strict=True):
                 answers[n] = found

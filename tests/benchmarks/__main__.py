@@ -31,7 +31,7 @@ from tests.benchmarks import (
     starting,
     trips,
 )
-from tests.benchmarks.comparison import Row, show
+from tests.benchmarks.comparison import Row, markdown, show
 from tests.benchmarks.workbench import Effort, Workbench
 from tests.conftest import REAL_DATA
 from tests.servers import running_redis
@@ -84,6 +84,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=Effort.rounds)
     parser.add_argument("--memory-rows", type=int, default=Effort.memory_rows)
     parser.add_argument("--memory-rows-on-redis", type=int, default=Effort.memory_rows_on_redis)
+    parser.add_argument("--markdown", action="store_true", help="the short table of the README")
     given = parser.parse_args()
     if unknown := set(given.stages) - set(STAGES):
         parser.error(f"no such stage: {', '.join(unknown)}; there are {', '.join(STAGES)}")
@@ -96,11 +97,15 @@ def main() -> None:
         memory_rows_on_redis=given.memory_rows_on_redis,
     )
     progress = Console(stderr=True)
+    names = given.stages or list(STAGES)
     rows: list[Row] = []
     try:
-        rows.extend(measured(given.stages or list(STAGES), effort, lambda said: progress.print(said, style="dim")))
+        rows.extend(measured(names, effort, lambda said: progress.print(said, style="dim")))
     except KeyboardInterrupt:
         progress.print("stopped: this is what was measured until then")
+    if given.markdown:
+        print(*markdown(rows), sep="\n")
+        return
     # Piped, a table shall not be cut to 80 columns.
     show(_by_figure(rows), Console() if sys.stdout.isatty() else Console(width=200))
 

@@ -126,20 +126,46 @@ def show(rows: Iterable[Row], console: Console) -> None:
         console.print(line, highlight=False, soft_wrap=True)
 
 
+def markdown(rows: Iterable[Row]) -> Iterator[str]:
+    """Yield the lines of a short table, a figure in one line with all its sizes.
+
+    A ratio that misses a goal is bold.
+    """
+    yield "| figure | ours | of the limit | of the peer | goal |"
+    yield "|---|---|---|---|---|"
+    for stage, found in _by_stage(rows).items():
+        ours = " / ".join(_figure(row.ours) for row in found)
+        ratios = (
+            " / ".join(_marked(row, getattr(row, f"of_{whom}"), whom) for row in found)
+            for whom in ("limit", "peer")
+        )
+        goals = dict.fromkeys(goal.text for row in found for goal in row.goals)
+        yield f"| {' | '.join((stage, f'{ours} {found[0].unit}', *ratios, ', '.join(goals)))} |"
+
+
+def _marked(row: Row, ratio: float | None, of: str) -> str:
+    is_missed = any(goal.met(row) is False for goal in row.goals if of in goal.text)
+    return f"**{_ratio(ratio)}**" if is_missed else _ratio(ratio)
+
+
 def growth(rows: Iterable[Row]) -> Iterator[str]:
     """Yield for each stage how much more a product costs at a larger size than at the one before.
 
     1.00 is flat.
     """
-    by_stage: dict[str, list[Row]] = {}
-    for row in rows:
-        by_stage.setdefault(row.stage, []).append(row)
-    for stage, found in by_stage.items():
+    for stage, found in _by_stage(rows).items():
         steps = [
             f"{one.size:,} -> {other.size:,}: {_step(one, other)}" for one, other in pairwise(found)
         ]
         if steps:
             yield f"growth  {stage}: cost x " + "; ".join(steps)
+
+
+def _by_stage(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.stage, []).append(row)
+    return found
 
 
 def _step(one: Row, other: Row) -> str:

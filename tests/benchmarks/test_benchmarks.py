@@ -18,10 +18,12 @@ from tests.benchmarks.comparison import (
     at_most_above_limit,
     growth,
     interleaved,
+    markdown,
     percentile,
     show,
 )
 from tests.benchmarks.workbench import Effort, has_redisvl
+from tests.readme import README
 
 TINY = Effort(
     sizes=(200,),
@@ -68,6 +70,7 @@ def test_every_stage_has_its_rows_and_the_table_prints() -> None:
     assert sum(row.peer is not None for row in rows) == peers
     printed = _shown(rows)
     assert all(row.stage in printed for row in rows)
+    assert _quoted_stages() == list(dict.fromkeys(row.stage for row in rows))
 
 
 def test_goals_are_told_by_ratios() -> None:
@@ -100,6 +103,19 @@ def test_growth_is_of_the_cost_whatever_the_unit() -> None:
     ]
 
 
+def test_the_short_table_has_a_line_for_each_figure_and_marks_what_misses() -> None:
+    rows = [
+        Row("consume", 1000, PER_SECOND, 90, 100, 80, (at_least(0.85), at_least(1, "peer"))),
+        Row("consume", 10_000, PER_SECOND, 60, 100, 80, (at_least(0.85), at_least(1, "peer"))),
+        Row("similar", 0, MS, 3.14),
+    ]
+    assert list(markdown(rows))[2:] == [
+        "| consume | 90 / 60 products/s | 0.90 / **0.60** | 1.12 / **0.75** "
+        "| ≥ 0.85x limit, ≥ 1x peer |",
+        "| similar | 3.14 ms | - | - |  |",
+    ]
+
+
 def test_ways_take_turns() -> None:
     taken: list[str] = []
 
@@ -117,6 +133,12 @@ def test_percentile_is_a_figure_that_was_found() -> None:
     figures = [float(n) for n in range(1, 101)]
     assert (percentile(figures, 50), percentile(figures, 99)) == (50, 99)
     assert percentile([7.0], 99) == 7
+
+
+def _quoted_stages() -> list[str]:
+    table = README.read_text("utf-8").split("<!-- benchmarks -->")[1]
+    lines = table.split("<!-- /benchmarks -->")[0].strip().splitlines()
+    return [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]]
 
 
 def _shown(rows: list[Row]) -> str:

@@ -69,8 +69,18 @@ def test_events_come_in_the_order_published_at_increasing_positions(opened: Open
     assert ids(deliveries) == ["p0", "p1", "p2", "p0", "p1"]
 
 
+def test_a_publication_under_way_ends_as_one_that_is_waited_for(opened: Open) -> None:
+    events = opened()
+    wait = events.begin_publish(some(3))
+    assert events.status().lag is not None
+    positions = wait() + events.publish(some(1))
+    assert positions == sorted(set(positions))
+    assert ids(events.receive("c", 10, 0)) == ["p0", "p1", "p2", "p0"]
+
+
 def test_publishing_nothing_is_harmless(opened: Open) -> None:
     assert opened().publish([]) == []
+    assert opened().begin_publish([])() == []
 
 
 def test_an_event_arrives_as_it_was_published(opened: Open) -> None:

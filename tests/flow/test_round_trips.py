@@ -11,6 +11,7 @@ import pytest
 
 from recsys_cli.connections.redis import RedisConnection
 from recsys_cli.domain import FeedRow
+from recsys_cli.errors import FeedError
 from recsys_cli.generations import Generation
 from recsys_cli.pipeline.consume import ConsumeOptions, Consumer
 from recsys_cli.pipeline.publish import CHUNK, FeedPublisher
@@ -45,8 +46,8 @@ def trips(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return made
 
 
-def publish(opened: Backends, name: str, count: int, price: float = 9.0) -> None:
-    rows = [
+def rows(name: str, count: int, price: float = 9.0) -> list[FeedRow]:
+    return [
         FeedRow(
             file="",
             line=n,
@@ -55,8 +56,11 @@ def publish(opened: Backends, name: str, count: int, price: float = 9.0) -> None
         )
         for n in range(count)
     ]
+
+
+def publish(opened: Backends, name: str, count: int, price: float = 9.0) -> None:
     publisher = FeedPublisher(opened.get_event_processor(), opened.get_catalog())
-    publisher.publish(rows, on_rejected=unexpected, on_duplicate=unexpected)
+    publisher.publish(rows(name, count, price), on_rejected=unexpected, on_duplicate=unexpected)
 
 
 def unexpected(what: object) -> None:
@@ -80,13 +84,42 @@ def test_a_chunk_of_a_feed_takes_three_trips_and_an_unchanged_one_takes_one(
     opened: Backends, trips: list[str]
 ) -> None:
     publish(opened, "new", 2 * CHUNK)
-    assert trips == ["GET", "XADD", "SET"] * 2
+    # The second is read and compared while the first is on its way.
+    assert trips == ["GET", "XADD", "GET", "SET", "XADD", "SET"]
     trips.clear()
     publish(opened, "new", 2 * CHUNK)
     assert trips == ["GET"] * 2
     trips.clear()
     publish(opened, "new", CHUNK, price=7.0)
     assert trips == ["GET", "XADD", "SCRIPT", "EVALSHA"]
+
+
+def test_a_product_of_two_chunks_is_compared_with_what_the_first_has_published(
+    opened: Backends, trips: list[str]
+) -> None:
+    publisher = FeedPublisher(opened.get_event_processor(), opened.get_catalog())
+    twice = [*rows("new", CHUNK), *rows("new", 3), *rows("new", 2, price=7.0)]
+
+    publisher.publish(twice, on_rejected=unexpected, on_duplicate=lambda _: None)
+
+    assert trips == ["GET", "XADD", "SET", "GET", "XADD", "SCRIPT", "EVALSHA"]
+    found = publisher.report
+    assert (found.created, found.updated, found.unchanged) == (CHUNK, 2, 1)
+
+
+def test_what_was_on_its_way_when_a_feed_broke_off_has_arrived(opened: Backends) -> None:
+    publisher = FeedPublisher(opened.get_event_processor(), opened.get_catalog())
+
+    def broken() -> Iterator[FeedRow]:
+        yield from rows("new", CHUNK)
+        raise FeedError("it ends in the middle")
+
+    with pytest.raises(FeedError):
+        publisher.publish(broken(), on_rejected=unexpected, on_duplicate=unexpected)
+
+    assert publisher.report.created == CHUNK
+    ids = [row.product_id for row in rows("new", CHUNK)]
+    assert len(opened.get_catalog().get(ids)) == CHUNK
 
 
 def test_a_product_costs_redis_as_few_commands_as_can_be(
