@@ -75,7 +75,8 @@ def measured(
                     yield from STAGES[name].measure(bench, size)
 
 
-def main() -> None:
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what was asked for on the command line, or ``given``; exits where it is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks", description=__doc__.partition("\n")[0]
     )
@@ -85,9 +86,14 @@ def main() -> None:
     parser.add_argument("--memory-rows", type=int, default=Effort.memory_rows)
     parser.add_argument("--memory-rows-on-redis", type=int, default=Effort.memory_rows_on_redis)
     parser.add_argument("--markdown", action="store_true", help="the short table of the README")
-    given = parser.parse_args()
-    if unknown := set(given.stages) - set(STAGES):
+    asked = parser.parse_args(given)
+    if unknown := set(asked.stages) - set(STAGES):
         parser.error(f"no such stage: {', '.join(unknown)}; there are {', '.join(STAGES)}")
+    return asked
+
+
+def main() -> None:
+    given = arguments()
     if not REAL_DATA.is_dir():
         sys.exit(f"the real catalogues are not beside this checkout: {REAL_DATA}")
     effort = Effort(

@@ -135,12 +135,12 @@ def markdown(rows: Iterable[Row]) -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for stage, found in _by_stage(rows).items():
         ours = " / ".join(_figure(row.ours) for row in found)
-        ratios = (
-            " / ".join(_marked(row, getattr(row, f"of_{whom}"), whom) for row in found)
+        ratios = [
+            " / ".join(_marked(row, getattr(row, f"of_{whom}"), whom) for row in found).strip(" -/")
             for whom in ("limit", "peer")
-        )
+        ]
         goals = dict.fromkeys(goal.text for row in found for goal in row.goals)
-        yield f"| {' | '.join((stage, f'{ours} {found[0].unit}', *ratios, ', '.join(goals)))} |"
+        yield f"| {' | '.join([stage, f'{ours} {found[0].unit}', *ratios, ', '.join(goals)])} |"
 
 
 def _marked(row: Row, ratio: float | None, of: str) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import math
+import re
+import shlex
 
 import pytest
 from rich.console import Console
 
-from tests.benchmarks.__main__ import STAGES, measured
+from tests.benchmarks.__main__ import STAGES, arguments, measured
 from tests.benchmarks.comparison import (
     MS,
     PER_SECOND,
@@ -73,6 +75,17 @@ def test_every_stage_has_its_rows_and_the_table_prints() -> None:
     assert _quoted_stages() == list(dict.fromkeys(row.stage for row in rows))
 
 
+def test_what_the_readme_says_of_make_bench_is_understood() -> None:
+    text = README.read_text("utf-8")
+    assert "\nbench:" in README.with_name("Makefile").read_text("utf-8")
+    found = re.findall(r"^make bench BENCH=(\"[^\"]+\"|\S+)", text, re.MULTILINE)
+    understood = [arguments(shlex.split(options.strip('"'))) for options in found]
+    assert [(asked.stages, asked.markdown) for asked in understood] == [
+        (["import", "consume"], False),
+        ([], True),
+    ]
+
+
 def test_goals_are_told_by_ratios() -> None:
     rate = Row("consume", 1000, PER_SECOND, ours=90, limit=100, goals=(at_least(0.85),))
     assert rate.holds
@@ -112,7 +125,7 @@ def test_the_short_table_has_a_line_for_each_figure_and_marks_what_misses() -> N
     assert list(markdown(rows))[2:] == [
         "| consume | 90 / 60 products/s | 0.90 / **0.60** | 1.12 / **0.75** "
         "| ≥ 0.85x limit, ≥ 1x peer |",
-        "| similar | 3.14 ms | - | - |  |",
+        "| similar | 3.14 ms |  |  |  |",
     ]
 
 
