@@ -129,10 +129,7 @@ class EventProcessor(ConsumerGroup, Connected, Protocol):
         ...
 
     def begin_publish(self, events: Sequence[ProductEvent]) -> Callable[[], list[Position]]:
-        """Do as ``publish`` does, but return at once where the backend can go on by itself.
-
-        What is returned waits for the positions; it is to be called once, whatever happens.
-        """
+        """Do as ``publish`` does, but return at once, in the way of ``VectorStore.begin_write``."""
         ...
 
     def receive(self, consumer: str, count: int, block_ms: int) -> list[Delivery]:
