@@ -121,7 +121,7 @@ def run_import(
     with ExitStack() as stack:
         # The outermost, so that the bar is gone when it speaks.
         listener = stack.enter_context(_Listener(how))
-        stack.enter_context(exiting_on_signals())
+        whole = stack.enter_context(exiting_on_signals())
         from recsys_cli.feeds.reader import open_feed
         from recsys_cli.feeds.rejects import RejectsFile
         from recsys_cli.pipeline.import_feeds import import_feeds
@@ -134,7 +134,7 @@ def run_import(
             for name in files
         ]
         outcome = import_feeds(
-            openers, opened.get_event_processor(), opened.get_catalog(), how, listener
+            openers, opened.get_event_processor(), opened.get_catalog(), how, listener, whole
         )
         listener.summarise()
     return outcome

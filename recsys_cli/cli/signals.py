@@ -14,14 +14,39 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
+class Whole:
+    """Entered, again and again, it keeps what is in it whole: a signal is heeded at its end."""
+
+    def __init__(self) -> None:
+        self._is_entered = False
+        self._exit_code: int | None = None
+
+    def __enter__(self) -> None:
+        self._is_entered = True
+
+    def __exit__(self, *_: object) -> None:
+        self._is_entered = False
+        exit_code, self._exit_code = self._exit_code, None
+        if exit_code is not None:
+            sys.exit(exit_code)
+
+    def end(self, number: int) -> None:
+        """Raise SystemExit for this signal, now or at the end of what is to be kept whole."""
+        if not self._is_entered:
+            sys.exit(128 + number)
+        self._exit_code = 128 + number
+
+
 @contextmanager
-def exiting_on_signals() -> Iterator[None]:
+def exiting_on_signals() -> Iterator[Whole]:
     """Raise SystemExit in the block on the first SIGINT or SIGTERM, with 130 or 143.
 
-    The block may be torn anywhere, so it must be safe against kill -9. A second signal is one.
+    The block may be torn anywhere but where it enters what it gets, so it must be safe against
+    kill -9. A second signal is one.
     """
-    with _on_first(lambda number: sys.exit(128 + number)):
-        yield
+    whole = Whole()
+    with _on_first(whole.end):
+        yield whole
 
 
 @contextmanager

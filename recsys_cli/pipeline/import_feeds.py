@@ -86,9 +86,15 @@ def import_feeds(
     catalog: Catalog,
     options: ImportOptions,
     listener: Listener,
+    whole: AbstractContextManager[object],
 ) -> ImportOutcome:
-    """Import the feeds in the given order; a file that cannot be read does not stop the others."""
-    publisher = FeedPublisher(events, catalog, dry_run=options.dry_run, republish=options.republish)
+    """Import the feeds in the given order; a file that cannot be read does not stop the others.
+
+    ``whole``: see FeedPublisher.
+    """
+    publisher = FeedPublisher(
+        events, catalog, dry_run=options.dry_run, republish=options.republish, whole=whole
+    )
     outcome = ImportOutcome(publisher.report)
     for opener in openers:
         before = publisher.report.read, publisher.report.accepted

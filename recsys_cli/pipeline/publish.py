@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -31,6 +32,8 @@ from recsys_cli.seen import SeenIds
 
 CHUNK = 1000
 """Rows compared and published together: one round trip each to read, publish and merge."""
+
+_TORN_ANYWHERE: AbstractContextManager[object] = nullcontext()
 
 
 @dataclass
@@ -84,6 +87,7 @@ class _Flight(NamedTuple):
 class FeedPublisher:
     """Publishes feeds, one after the other, into one report.
 
+    ``whole`` is entered around what a signal must not tear, lest events be published twice.
     ``dry_run`` compares and counts, and changes nothing. ``republish`` sends a create for every
     row, changed or not. ``seen`` remembers the ids of all feeds in 8 bytes each, and
     ``has_nameless_rejects`` whether some rejected row may have been of any product.
@@ -96,9 +100,11 @@ class FeedPublisher:
         *,
         dry_run: bool = False,
         republish: bool = False,
+        whole: AbstractContextManager[object] = _TORN_ANYWHERE,
     ) -> None:
         self._events = events
         self._catalog = catalog
+        self._whole = whole
         self._dry_run = dry_run
         self._republish = republish
         self.report = ImportReport()
@@ -117,14 +123,15 @@ class FeedPublisher:
         """Publish one feed."""
         try:
             for chunk, rejected in _chunks(rows):
-                self._publish_chunk(self._newest(chunk, on_duplicate))
                 self.report.read += len(chunk) + len(rejected)
+                self._publish_chunk(self._newest(chunk, on_duplicate))
                 for row in rejected:
                     self._reject(row)
                     on_rejected(row)
                 on_progress(self.report)
         finally:
             self._land()
+            on_progress(self.report)
         self.report.stop_clock()
 
     def delete(
@@ -186,14 +193,16 @@ class FeedPublisher:
         if self._dry_run:
             self.report.count(events, known)
         elif events:
-            self._flight = _Flight(events, known, self._events.begin_publish(events))
+            with self._whole:
+                self._flight = _Flight(events, known, self._events.begin_publish(events))
 
     def _land(self) -> None:
-        flight, self._flight = self._flight, None
-        if flight:
-            states = states_of(zip(flight.positions(), flight.events, strict=True))
-            self._catalog.merge(states, flight.known)
-            self.report.count(flight.events, flight.known)
+        with self._whole:
+            flight, self._flight = self._flight, None
+            if flight:
+                states = states_of(zip(flight.positions(), flight.events, strict=True))
+                self._catalog.merge(states, flight.known)
+                self.report.count(flight.events, flight.known)
 
 
 def publish_events(

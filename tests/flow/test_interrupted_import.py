@@ -50,8 +50,9 @@ def test_run_again_it_completes(recsys: Recsys, backends: Backends, tmp_path: Pa
     for events, number in INTERRUPTIONS.items():
         interrupt(feed, number, events, backends)
     recsys("import", feed)
-    # Torn between publishing and noting it, the events of one chunk are published twice.
-    assert ROWS <= length(backends) <= ROWS + CHUNK * len(INTERRUPTIONS)
+    # Killed between publishing and noting it, the events of one chunk are published twice.
+    kills = list(INTERRUPTIONS.values()).count(signal.SIGKILL)
+    assert ROWS <= length(backends) <= ROWS + CHUNK * kills
 
     recsys("index", "create", "--m", 2, "--ef-construction", 8)  # soon made
     recsys("consume", "--drain", "--batch-size", 2000)
@@ -92,7 +93,7 @@ def test_waiting_for_more_of_standard_input_it_ends_at_once(
 
     assert process.wait(timeout=10) == 128 + number
     _, err = process.communicate()
-    assert re.search(rf"stopped after [12],000 rows, [12],000 events; {HOW_TO_GO_ON}\n", err)
+    assert f"stopped after 2,000 rows, 2,000 events; {HOW_TO_GO_ON}\n" in err
     assert length(backends) == 2 * CHUNK
 
 

@@ -114,10 +114,16 @@ def test_what_was_on_its_way_when_a_feed_broke_off_has_arrived(opened: Backends)
         yield from rows("new", CHUNK)
         raise FeedError("it ends in the middle")
 
+    told: list[tuple[int, int]] = []
     with pytest.raises(FeedError):
-        publisher.publish(broken(), on_rejected=unexpected, on_duplicate=unexpected)
+        publisher.publish(
+            broken(),
+            on_rejected=unexpected,
+            on_duplicate=unexpected,
+            on_progress=lambda report: told.append((report.read, report.created)),
+        )
 
-    assert publisher.report.created == CHUNK
+    assert told[-1] == (CHUNK, CHUNK)
     ids = [row.product_id for row in rows("new", CHUNK)]
     assert len(opened.get_catalog().get(ids)) == CHUNK
 
