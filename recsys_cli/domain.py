@@ -17,6 +17,13 @@ FieldValue: TypeAlias = str | float | None
 Fields: TypeAlias = dict[str, FieldValue]
 
 
+def filled(fields: Fields) -> Fields:
+    """Return those of the fields that are not empty: the very same where none is."""
+    if None not in fields.values():
+        return fields
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 def utc_now() -> str:
     """Return the current time as ISO 8601 in UTC, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -79,7 +86,7 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
             "category": self.category or None,
             "price": self.price,
         }
-        return {k: v for k, v in (core | self.attributes).items() if v is not None}
+        return filled({**core, **self.attributes})
 
 
 class EventType(StrEnum):

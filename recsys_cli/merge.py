@@ -25,6 +25,7 @@ from recsys_cli.domain import (
     Position,
     Product,
     ProductEvent,
+    filled,
 )
 
 
@@ -49,9 +50,11 @@ class ProductState(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def exists(self) -> bool:
-        if self.deleted is None:
-            return self.created is not None or any(v is not None for v in self.values.values())
-        return self.created is not None and self.created > self.deleted
+        if self.deleted is not None:
+            return self.created is not None and self.created > self.deleted
+        if self.created is not None:
+            return True
+        return bool(self.values) and any(v is not None for v in self.values.values())
 
     def set_at(self, name: str) -> Position:
         """Return the position that set this field."""
@@ -71,8 +74,7 @@ def state_of(event: ProductEvent, position: Position) -> ProductState:
         case EventType.DELETE:
             return ProductState(deleted=position)
         case EventType.CREATE:
-            present: Fields = {n: v for n, v in event.fields.items() if v is not None}
-            return ProductState(created=position, values=present)
+            return ProductState(created=position, values=filled(event.fields))
         case EventType.UPDATE:
             later: dict[str, Position] = dict.fromkeys(event.fields, position)
             return ProductState(values=event.fields, later=later)

@@ -26,6 +26,7 @@ from recsys_cli.domain import (
     Product,
     ProductEvent,
     StoredEmbedding,
+    filled,
     utc_now,
 )
 from recsys_cli.errors import InvalidData, InvalidProduct, NotEmbedded, UsageError
@@ -169,9 +170,8 @@ class Restoring:
             if state and state.exists and not changed_fields(state, whole | wanted):
                 done.unchanged += 1
                 continue
-            present: Fields = {name: v for name, v in wanted.items() if v is not None}
             events.append(
-                ProductEvent(type=EventType.CREATE, product_id=product_id, fields=present)
+                ProductEvent(type=EventType.CREATE, product_id=product_id, fields=filled(wanted))
             )
         positions = {i: state.position for i, state in known.items()}
         if events:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from recsys_cli.cleaning import clean_fields, clean_id, has_text
-from recsys_cli.domain import EventType, Position, ProductEvent
+from recsys_cli.domain import EventType, Position, ProductEvent, filled
 from recsys_cli.errors import InvalidProduct
 from recsys_cli.pipeline.publish import changed_fields, publish_events
 from recsys_cli.pipeline.show import not_found, show_product
@@ -16,14 +16,12 @@ def put_product(
     events: EventProcessor, catalog: Catalog, product_id: str, fields: Mapping[str, object]
 ) -> Position:
     """Publish a create: the whole product, replacing what was there. Raises InvalidProduct."""
-    present = {n: v for n, v in clean_fields(fields).items() if v is not None}
+    present = filled(clean_fields(fields))
     if not has_text(present):
         raise InvalidProduct(
             f"product {product_id!r} has no text", hint="give it a --name or a --description"
         )
-    event = ProductEvent(
-        type=EventType.CREATE, product_id=clean_id(product_id), fields=dict(present)
-    )
+    event = ProductEvent(type=EventType.CREATE, product_id=clean_id(product_id), fields=present)
     return publish_events(events, catalog, [event])[0]
 
 

@@ -24,6 +24,7 @@ from recsys_cli.domain import (
     Position,
     ProductEvent,
     RejectedRow,
+    filled,
     utc_now,
 )
 from recsys_cli.merge import NOTHING, ProductState, states_of
@@ -178,9 +179,9 @@ class FeedPublisher:
 
     def _event(self, row: FeedRow, state: ProductState, now: str) -> ProductEvent | None:
         if not state.exists:
-            kind, fields = EventType.CREATE, _present(row.fields)
+            kind, fields = EventType.CREATE, filled(row.fields)
         elif self._republish:
-            kind, fields = EventType.CREATE, _present(state.values | row.fields)
+            kind, fields = EventType.CREATE, filled(state.values | row.fields)
         else:
             kind, fields = EventType.UPDATE, changed_fields(state, row.fields)
             if not fields:
@@ -221,10 +222,6 @@ def changed_fields(state: ProductState, fields: Fields) -> Fields:
     """Return those of ``fields`` that the state has otherwise; None empties a field."""
     current = state.values.get
     return {name: value for name, value in fields.items() if current(name) != value}
-
-
-def _present(fields: Fields) -> Fields:
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _chunks(
