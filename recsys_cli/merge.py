@@ -50,11 +50,9 @@ class ProductState(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def exists(self) -> bool:
-        if self.deleted is not None:
-            return self.created is not None and self.created > self.deleted
-        if self.created is not None:
-            return True
-        return bool(self.values) and any(v is not None for v in self.values.values())
+        if self.deleted is None:
+            return self.created is not None or bool(filled(self.values))
+        return self.created is not None and self.created > self.deleted
 
     def set_at(self, name: str) -> Position:
         """Return the position that set this field."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -33,8 +33,6 @@ from recsys_cli.seen import SeenIds
 
 CHUNK = 1000
 """Rows compared and published together: one round trip each to read, publish and merge."""
-
-_TORN_ANYWHERE: AbstractContextManager[object] = nullcontext()
 
 
 @dataclass
@@ -101,11 +99,11 @@ class FeedPublisher:
         *,
         dry_run: bool = False,
         republish: bool = False,
-        whole: AbstractContextManager[object] = _TORN_ANYWHERE,
+        whole: AbstractContextManager[object] | None = None,
     ) -> None:
         self._events = events
         self._catalog = catalog
-        self._whole = whole
+        self._whole = whole or nullcontext()
         self._dry_run = dry_run
         self._republish = republish
         self.report = ImportReport()
@@ -122,7 +120,7 @@ class FeedPublisher:
         on_progress: Callable[[ImportReport], None] = lambda _: None,
     ) -> None:
         """Publish one feed."""
-        try:
+        with self._landing(on_progress):
             for chunk, rejected in _chunks(rows):
                 self.report.read += len(chunk) + len(rejected)
                 self._publish_chunk(self._newest(chunk, on_duplicate))
@@ -130,10 +128,6 @@ class FeedPublisher:
                     self._reject(row)
                     on_rejected(row)
                 on_progress(self.report)
-        finally:
-            self._land()
-            on_progress(self.report)
-        self.report.stop_clock()
 
     def delete(
         self,
@@ -141,11 +135,10 @@ class FeedPublisher:
         on_progress: Callable[[ImportReport], None] = lambda _: None,
     ) -> None:
         """Publish a delete for each product."""
-        for chunk in batched(product_ids, CHUNK):
-            self._send([ProductEvent(type=EventType.DELETE, product_id=i) for i in chunk], {})
-            self._land()
-            on_progress(self.report)
-        self.report.stop_clock()
+        with self._landing(on_progress):
+            for chunk in batched(product_ids, CHUNK):
+                self._send([ProductEvent(type=EventType.DELETE, product_id=i) for i in chunk], {})
+                on_progress(self.report)
 
     def _reject(self, row: RejectedRow) -> None:
         self.report.rejected += 1
@@ -196,6 +189,16 @@ class FeedPublisher:
         elif events:
             with self._whole:
                 self._flight = _Flight(events, known, self._events.begin_publish(events))
+
+    @contextmanager
+    def _landing(self, on_progress: Callable[[ImportReport], None]) -> Iterator[None]:
+        """However the block ends, wait for what is still on its way."""
+        try:
+            yield
+        finally:
+            self._land()
+            on_progress(self.report)
+        self.report.stop_clock()
 
     def _land(self) -> None:
         with self._whole:

@@ -40,6 +40,10 @@ class Row:
     def of_peer(self) -> float | None:
         return None if self.peer is None else self.ours / self.peer
 
+    def ratio(self, of: str) -> float | None:
+        """Return ours as a multiple of the ``limit`` or of the ``peer``."""
+        return self.of_limit if of == "limit" else self.of_peer
+
     @property
     def cost(self) -> float:
         """What one product costs: more is worse, whatever the unit."""
@@ -76,7 +80,7 @@ def at_most(ratio: float, of: str = "limit") -> Goal:
 
 
 def _judged(row: Row, of: str, meets: Callable[[float], bool]) -> bool | None:
-    ratio = row.of_limit if of == "limit" else row.of_peer
+    ratio = row.ratio(of)
     return None if ratio is None else meets(ratio)
 
 
@@ -135,17 +139,21 @@ def markdown(rows: Iterable[Row]) -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for stage, found in _by_stage(rows).items():
         ours = " / ".join(_figure(row.ours) for row in found)
-        ratios = [
-            " / ".join(_marked(row, getattr(row, f"of_{whom}"), whom) for row in found).strip(" -/")
-            for whom in ("limit", "peer")
-        ]
+        ratios = [_ratios(found, "limit"), _ratios(found, "peer")]
         goals = dict.fromkeys(goal.text for row in found for goal in row.goals)
         yield f"| {' | '.join([stage, f'{ours} {found[0].unit}', *ratios, ', '.join(goals)])} |"
 
 
-def _marked(row: Row, ratio: float | None, of: str) -> str:
+def _ratios(found: Sequence[Row], of: str) -> str:
+    if all(row.ratio(of) is None for row in found):
+        return ""
+    return " / ".join(_marked(row, of) for row in found)
+
+
+def _marked(row: Row, of: str) -> str:
+    shown = _ratio(row.ratio(of))
     is_missed = any(goal.met(row) is False for goal in row.goals if of in goal.text)
-    return f"**{_ratio(ratio)}**" if is_missed else _ratio(ratio)
+    return f"**{shown}**" if is_missed else shown
 
 
 def growth(rows: Iterable[Row]) -> Iterator[str]:

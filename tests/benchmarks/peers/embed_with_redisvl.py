@@ -1,8 +1,8 @@
 """The consumer that a user would write: ``embed_with_redisvl.py FEED REDIS_URL FEATURES``.
 
 pandas reads, scikit-learn embeds all at once, RedisVL makes the index and loads it. The index is as
-large and as careful as ours. FEATURES: ``words``, the 384 most frequent, which leaves many products
-with a few numbers or with none; or ``subwords``, which makes vectors as dense as ours.
+large and as careful as ours. FEATURES: ``words``, the 384 most frequent, which leaves half of the
+products with five numbers or fewer; or ``subwords``, which makes vectors as dense as ours.
 """
 
 from __future__ import annotations
