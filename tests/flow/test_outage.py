@@ -139,7 +139,7 @@ def test_a_server_that_takes_no_writes_is_waited_for(trouble: str, night: Night)
     running.says("answers again")
     night.publish("after")
     wait_until(lambda: night.documents() == 150, 20, "the consumer goes on")
-    assert night.is_settled()
+    wait_until(night.is_settled, 10, "and nothing is left over")
     running.ends_well()
 
 
@@ -150,7 +150,7 @@ def test_with_an_append_only_file_a_restart_loses_nothing(night: Night) -> None:
     night.server.start()
     night.publish("after")
     wait_until(lambda: night.documents() == 100, 40, "the consumer goes on")
-    assert night.is_settled()
+    wait_until(night.is_settled, 10, "and nothing is left over")
     assert "gone" not in running.said
     assert "lost" not in running.said
     running.ends_well()
