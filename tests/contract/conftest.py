@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import pytest
 
 from recsys_cli.ports import Catalog, DeadLetters, EventProcessor, Generations, VectorStore
-from tests import acl
-from tests.acl import acl_user, operator_rules, worker_rules
-from tests.servers import RedisServer
-from tests.tls import Authority, tls_proxy
+from tests.contract.backends.embedded import embedded_backend
+from tests.contract.backends.redis import redis_acl_backend, redis_backend
+
+__all__ = ["embedded_backend", "redis_acl_backend", "redis_backend"]
+
+EVENTS = ["embedded", "redis", "redis_acl"]
+CATALOGS = ["embedded", "redis", "redis_acl"]
+VECTORS = ["embedded", "redis", "redis_acl"]
 
 
-class Backend(Protocol):
+class EventsSide(Protocol):
     """Opens fresh adapters, each with connections of its own, on one shared, empty backend."""
 
     def events(
@@ -24,130 +27,34 @@ class Backend(Protocol):
 
     def dead_letters(self) -> DeadLetters: ...
 
+
+class CatalogSide(Protocol):
+    """The same for the catalog."""
+
     def catalog(self) -> Catalog: ...
+
+
+class VectorsSide(Protocol):
+    """The same for the vector store."""
 
     def vectors(self, *, dimension: int = 384) -> VectorStore: ...
 
     def generations(self, *, dimension: int = 384) -> Generations: ...
 
 
-class EmbeddedBackend:
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "recsys.db"
-
-    def events(
-        self, *, group: str = "product-processors", claim_idle_ms: int = 60_000
-    ) -> EventProcessor:
-        from recsys_cli.connections.sqlite import EmbeddedFile
-        from recsys_cli.events.embedded import EmbeddedStream
-
-        return EmbeddedStream(
-            EmbeddedFile(self._path),
-            stream="product:updates",
-            group=group,
-            claim_idle_ms=claim_idle_ms,
-        )
-
-    def dead_letters(self) -> DeadLetters:
-        from recsys_cli.connections.sqlite import EmbeddedFile
-        from recsys_cli.events.embedded_letters import EmbeddedDeadLetters
-
-        return EmbeddedDeadLetters(EmbeddedFile(self._path), stream="product:updates")
-
-    def catalog(self) -> Catalog:
-        from recsys_cli.catalogs.embedded import EmbeddedCatalog
-        from recsys_cli.connections.sqlite import EmbeddedFile
-
-        return EmbeddedCatalog(EmbeddedFile(self._path))
-
-    def vectors(self, *, dimension: int = 384) -> VectorStore:
-        from recsys_cli.connections.sqlite import EmbeddedFile
-        from recsys_cli.vectors.embedded import EmbeddedVectors
-
-        return EmbeddedVectors(
-            EmbeddedFile(self._path), index="product:vectors", dimension=dimension
-        )
-
-    def generations(self, *, dimension: int = 384) -> Generations:
-        from recsys_cli.connections.sqlite import EmbeddedFile
-        from recsys_cli.vectors.embedded_generations import EmbeddedGenerations
-
-        return EmbeddedGenerations(
-            EmbeddedFile(self._path), index="product:vectors", dimension=dimension
-        )
+@pytest.fixture(params=EVENTS)
+def events_side(request: pytest.FixtureRequest) -> EventsSide:
+    return cast("EventsSide", request.getfixturevalue(f"{request.param}_backend"))
 
 
-class RedisBackend:
-    """``login``: user name, password, authorities, where more than a URL is needed."""
-
-    def __init__(self, url: str, **login: str) -> None:
-        self._url = url
-        self._login = login
-
-    def events(
-        self, *, group: str = "product-processors", claim_idle_ms: int = 60_000
-    ) -> EventProcessor:
-        from recsys_cli.connections.redis import RedisConnection
-        from recsys_cli.events.redis_streams import RedisStreams
-
-        return RedisStreams(
-            RedisConnection(self._url, **self._login),
-            stream="product:updates",
-            group=group,
-            claim_idle_ms=claim_idle_ms,
-        )
-
-    def dead_letters(self) -> DeadLetters:
-        from recsys_cli.connections.redis import RedisConnection
-        from recsys_cli.events.redis_letters import RedisDeadLetters
-
-        return RedisDeadLetters(RedisConnection(self._url, **self._login), stream="product:updates")
-
-    def catalog(self) -> Catalog:
-        from recsys_cli.catalogs.redis import RedisCatalog
-        from recsys_cli.connections.redis import RedisConnection
-
-        return RedisCatalog(RedisConnection(self._url, **self._login))
-
-    def vectors(self, *, dimension: int = 384) -> VectorStore:
-        from recsys_cli.connections.redis import RedisConnection
-        from recsys_cli.vectors.redis_hnsw import RedisHnsw
-
-        return RedisHnsw(
-            RedisConnection(self._url, **self._login), index="product:vectors", dimension=dimension
-        )
-
-    def generations(self, *, dimension: int = 384) -> Generations:
-        from recsys_cli.connections.redis import RedisConnection
-        from recsys_cli.vectors.redis_generations import RedisGenerations
-
-        return RedisGenerations(
-            RedisConnection(self._url, **self._login), index="product:vectors", dimension=dimension
-        )
+@pytest.fixture(params=CATALOGS)
+def catalog_side(request: pytest.FixtureRequest) -> CatalogSide:
+    return cast("CatalogSide", request.getfixturevalue(f"{request.param}_backend"))
 
 
-@pytest.fixture(params=["embedded", "redis", "redis-acl"])
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
-    match request.param:
-        case "embedded":
-            return EmbeddedBackend(tmp_path)
-        case "redis":
-            server: RedisServer = request.getfixturevalue("redis_server")
-            return RedisBackend(server.url)
-        case _:
-            restricted: RedisBackend = request.getfixturevalue("restricted_redis")
-            return restricted
-
-
-@pytest.fixture
-def restricted_redis(redis_server: RedisServer, authority: Authority) -> Iterator[RedisBackend]:
-    """Redis over TLS, as the user that the README describes, who may do no more than needed."""
-    with (
-        tls_proxy(redis_server.port, authority.server_side("localhost")) as port,
-        acl_user(redis_server, worker_rules() + operator_rules()) as user,
-    ):
-        url = f"rediss://localhost:{port}/0"
-        yield RedisBackend(url, username=user, password=acl.PASSWORD, ca_certs=str(authority.file))
+@pytest.fixture(params=VECTORS)
+def vectors_side(request: pytest.FixtureRequest) -> VectorsSide:
+    return cast("VectorsSide", request.getfixturevalue(f"{request.param}_backend"))
 
 
 @pytest.fixture

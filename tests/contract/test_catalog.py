@@ -11,15 +11,15 @@ import pytest
 from recsys_cli.domain import EventType, Fields, Position, Product, ProductEvent
 from recsys_cli.merge import ProductState, merge, state_of
 from recsys_cli.ports import Catalog, version_of
-from tests.contract.conftest import Backend
+from tests.contract.conftest import CatalogSide
 
 NASTY = ["a/b c", "'quoted' \"twice\"", "{brace}", "🧸", "Đèn bàn", "line\nbreak", "x" * 512, "*"]
 
 
 @pytest.fixture
-def opened(backend: Backend, closing: Callable[[object], None]) -> Callable[[], Catalog]:
+def opened(catalog_side: CatalogSide, closing: Callable[[object], None]) -> Callable[[], Catalog]:
     def open_() -> Catalog:
-        catalog = backend.catalog()
+        catalog = catalog_side.catalog()
         closing(catalog)
         return catalog
 

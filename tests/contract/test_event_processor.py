@@ -14,7 +14,7 @@ from recsys_cli.deliveries import DeadLetter, Delivery, Failure
 from recsys_cli.domain import EventType, ProductEvent, utc_now
 from recsys_cli.errors import GroupMissing
 from recsys_cli.ports import DeadLetters, EventProcessor
-from tests.contract.conftest import Backend
+from tests.contract.conftest import EventsSide
 from tests.servers import wait_until
 
 Open = Callable[..., EventProcessor]
@@ -23,9 +23,9 @@ NASTY = ["a/b c", "'quoted' \"twice\"", "{brace}", "🧸", "Đèn bàn", "line\n
 
 
 @pytest.fixture
-def opened(backend: Backend, closing: Callable[[object], None]) -> Open:
+def opened(events_side: EventsSide, closing: Callable[[object], None]) -> Open:
     def open_(*, group: str = "product-processors", claim_idle_ms: int = 60_000) -> EventProcessor:
-        processor = backend.events(group=group, claim_idle_ms=claim_idle_ms)
+        processor = events_side.events(group=group, claim_idle_ms=claim_idle_ms)
         closing(processor)
         processor.create_group()
         return processor
@@ -34,8 +34,8 @@ def opened(backend: Backend, closing: Callable[[object], None]) -> Open:
 
 
 @pytest.fixture
-def dead(backend: Backend, closing: Callable[[object], None]) -> DeadLetters:
-    letters = backend.dead_letters()
+def dead(events_side: EventsSide, closing: Callable[[object], None]) -> DeadLetters:
+    letters = events_side.dead_letters()
     closing(letters)
     return letters
 
@@ -265,8 +265,8 @@ def test_a_renewed_event_stays_with_its_consumer(opened: Open) -> None:
     assert len(idle.receive("idle", 10, 10_000)) == 1, "until it no longer is"
 
 
-def test_creating_the_group_again_changes_nothing(backend: Backend, opened: Open) -> None:
-    fresh = backend.events()
+def test_creating_the_group_again_changes_nothing(events_side: EventsSide, opened: Open) -> None:
+    fresh = events_side.events()
     assert fresh.create_group()
     events = opened()
     assert not events.create_group()
@@ -278,9 +278,9 @@ def test_creating_the_group_again_changes_nothing(backend: Backend, opened: Open
 
 
 def test_without_its_group_nothing_is_received(
-    backend: Backend, closing: Callable[[object], None]
+    events_side: EventsSide, closing: Callable[[object], None]
 ) -> None:
-    events = backend.events()
+    events = events_side.events()
     closing(events)
     with pytest.raises(GroupMissing, match="product-processors"):
         events.receive("c", 1, 0)

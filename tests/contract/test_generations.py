@@ -11,7 +11,7 @@ from recsys_cli.domain import IndexSpec, Position, ProductMetadata, StoredEmbedd
 from recsys_cli.errors import IndexMissing, LockHeld
 from recsys_cli.generations import Generation, GenerationState, serving
 from recsys_cli.ports import Embedding, Generations, VectorStore
-from tests.contract.conftest import Backend
+from tests.contract.conftest import VectorsSide
 from tests.servers import wait_until
 
 DIMENSION = 16
@@ -21,8 +21,8 @@ LONG_MS = 60_000
 
 
 @pytest.fixture
-def generations(backend: Backend, closing: Callable[[object], None]) -> Generations:
-    found = backend.generations(dimension=DIMENSION)
+def generations(vectors_side: VectorsSide, closing: Callable[[object], None]) -> Generations:
+    found = vectors_side.generations(dimension=DIMENSION)
     closing(found)
     return found
 

@@ -20,7 +20,7 @@ from recsys_cli.domain import (
 )
 from recsys_cli.errors import IndexMismatch, IndexMissing
 from recsys_cli.ports import Embedding, Vector, VectorStore
-from tests.contract.conftest import Backend
+from tests.contract.conftest import VectorsSide
 
 DIMENSION = 16
 SPEC = IndexSpec(dimension=DIMENSION)
@@ -29,9 +29,9 @@ CATEGORIES = ['Toys & Games {new} | "x"', "a,b", "back\\slash", "*", "@price:[0 
 
 
 @pytest.fixture
-def empty(backend: Backend, closing: Callable[[object], None]) -> VectorStore:
+def empty(vectors_side: VectorsSide, closing: Callable[[object], None]) -> VectorStore:
     """A store without an index."""
-    store = backend.vectors(dimension=DIMENSION)
+    store = vectors_side.vectors(dimension=DIMENSION)
     closing(store)
     return store
 

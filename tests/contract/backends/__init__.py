@@ -1,0 +1,1 @@
+"""How the contract suites open each backend: one file each, with its fixtures."""
