@@ -1,11 +1,13 @@
 """The main job, told as a story: read these tests first.
 
-Each runs twice, on the embedded file and on Redis, through the command line alone.
+Each runs on every combination of backends, through the command line alone.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+
+import pytest
 
 from tests.commands import Recsys
 
@@ -18,6 +20,11 @@ shoe-1,Trail running shoe,Grippy shoe for wet trails,Outdoor,119.00,Fellrun
 shoe-2,Trail running shoe wide,Grippy shoe for wet trails in a wide fit,Outdoor,124.00,Fellrun
 lamp-1,Desk lamp,Dimmable lamp with a warm light,Lighting,79.00,Lumen
 """
+
+
+@pytest.fixture
+def recsys(recsys_everywhere: Recsys) -> Recsys:
+    return recsys_everywhere
 
 
 def test_from_a_file_to_neighbors(recsys: Recsys, tmp_path: Path) -> None:
