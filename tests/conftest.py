@@ -9,7 +9,7 @@ from hypothesis import settings
 
 from tests.commands import Recsys
 from tests.servers import RedisServer, running_redis
-from tests.shops import SHOPS, shop_settings
+from tests.shops import move_to
 from tests.tls import Authority
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -76,26 +76,7 @@ def recsys(
     capsys: pytest.CaptureFixture[str],
 ) -> Recsys:
     """The command line, on an empty embedded file and on an empty Redis."""
-    return _recsys_on(request, monkeypatch, capsys)
-
-
-@pytest.fixture(params=SHOPS)
-def recsys_everywhere(
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Recsys:
-    """The command line on every combination of empty backends, one after the other."""
-    return _recsys_on(request, monkeypatch, capsys)
-
-
-def _recsys_on(
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Recsys:
-    for name, value in shop_settings(request.param, request).items():
-        monkeypatch.setenv(name, value)
+    move_to(request.param, request, monkeypatch)
     return Recsys(monkeypatch, capsys)
 
 

@@ -1,4 +1,4 @@
-"""Every combination of backends that the tests run a whole shop on, as settings."""
+"""Every combination of backends that the tests run a whole shop on."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from tests.servers import RedisServer
 SHOPS = ("embedded", "redis")
 
 
-def shop_settings(shop: str, request: pytest.FixtureRequest) -> dict[str, str]:
-    """Return the settings of a shop on empty backends, which the request's fixtures run."""
+def move_to(shop: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set what leads the command line to a shop on empty backends, which fixtures run."""
+    for name, value in _settings(shop, request).items():
+        monkeypatch.setenv(name, value)
+
+
+def _settings(shop: str, request: pytest.FixtureRequest) -> dict[str, str]:
     match shop:
         case "embedded":
             return {}

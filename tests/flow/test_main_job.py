@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import Recsys
+from tests.shops import SHOPS
 
 CATALOGUE = """\
 id,name,description,category,price,brand
@@ -21,10 +22,7 @@ shoe-2,Trail running shoe wide,Grippy shoe for wet trails in a wide fit,Outdoor,
 lamp-1,Desk lamp,Dimmable lamp with a warm light,Lighting,79.00,Lumen
 """
 
-
-@pytest.fixture
-def recsys(recsys_everywhere: Recsys) -> Recsys:
-    return recsys_everywhere
+pytestmark = pytest.mark.parametrize("recsys", SHOPS, indirect=True)
 
 
 def test_from_a_file_to_neighbors(recsys: Recsys, tmp_path: Path) -> None:
