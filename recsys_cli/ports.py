@@ -253,7 +253,22 @@ class Models(Protocol):
         ...
 
 
-class Catalog(Models, Connected, Protocol):
+class Notes(Protocol):
+    """Small documents by name, kept for a vector store that cannot compare and set."""
+
+    def note(self, name: str) -> bytes | None:
+        """Return what was put there last, None where nothing was."""
+        ...
+
+    def swap_note(self, name: str, seen: bytes | None, new: bytes) -> bool:
+        """Put ``new`` where ``seen`` is, None for nothing; return False where it is not.
+
+        Atomic: of several who have seen the same, one succeeds.
+        """
+        ...
+
+
+class Catalog(Models, Notes, Connected, Protocol):
     """The state of all products, deleted ones included, and their embedding models."""
 
     def get(self, product_ids: Sequence[str]) -> dict[str, ProductState]:

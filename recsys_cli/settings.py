@@ -28,7 +28,14 @@ SECRETS = frozenset({"redis_password"})
 _NAME = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
-class BackendType(StrEnum):
+class EventsBackend(StrEnum):
+    """Where events go, and the catalog unless it is told otherwise."""
+
+    EMBEDDED = "embedded"
+    REDIS = "redis"
+
+
+class VectorsBackend(StrEnum):
     EMBEDDED = "embedded"
     REDIS = "redis"
 
@@ -41,9 +48,9 @@ class ModelKind(StrEnum):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Every setting with its default. ``origins`` says where a value that is not one came from."""
 
-    event_processor_type: BackendType | None = None
-    catalog_type: BackendType | None = None
-    vector_store_type: BackendType | None = None
+    event_processor_type: EventsBackend | None = None
+    catalog_type: EventsBackend | None = None
+    vector_store_type: VectorsBackend | None = None
     vector_dimension: Annotated[int, Meta(ge=8, le=4096)] = 384
     vector_index_name: _NAME = "product:vectors"
     embedding_model: ModelKind = ModelKind.TFIDF
@@ -65,22 +72,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     origins: dict[str, str] = {}
 
     @property
-    def default_backend(self) -> BackendType:
+    def default_backend(self) -> str:
         """Redis as soon as any REDIS_* is set: nothing is guessed from what answers on a port."""
         configured = any(name.startswith("redis_") for name in self.origins)
-        return BackendType.REDIS if configured else BackendType.EMBEDDED
+        return "redis" if configured else "embedded"
 
     @property
-    def events_backend(self) -> BackendType:
-        return self.event_processor_type or self.default_backend
+    def events_backend(self) -> EventsBackend:
+        return self.event_processor_type or EventsBackend(self.default_backend)
 
     @property
-    def catalog_backend(self) -> BackendType:
+    def catalog_backend(self) -> EventsBackend:
         return self.catalog_type or self.events_backend
 
     @property
-    def vectors_backend(self) -> BackendType:
-        return self.vector_store_type or self.default_backend
+    def vectors_backend(self) -> VectorsBackend:
+        return self.vector_store_type or VectorsBackend(self.default_backend)
 
     @property
     def redis_address(self) -> str:
@@ -119,7 +126,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 "every user of this machine can read the password in --redis; put it into"
                 " REDIS_PASSWORD, REDIS_URL or recsys.toml instead"
             )
-        if BackendType.REDIS in self._backends.values() and is_unverified(self.redis_address):
+        if "redis" in self._backends.values() and is_unverified(self.redis_address):
             said.append(
                 "the certificate of Redis is not verified, as its URL asks: whoever is in between"
                 " can read and change everything"
@@ -151,18 +158,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return [(name, value) for name, value, _ in self.shown()]
 
     @property
-    def _backends(self) -> dict[str, BackendType]:
+    def _backends(self) -> dict[str, EventsBackend | VectorsBackend]:
         return {
             "events": self.events_backend,
             "catalog": self.catalog_backend,
             "vectors": self.vectors_backend,
         }
 
-    def _place(self, backend: BackendType) -> str:
+    def _place(self, backend: EventsBackend | VectorsBackend) -> str:
         match backend:
-            case BackendType.EMBEDDED:
+            case EventsBackend.EMBEDDED | VectorsBackend.EMBEDDED:
                 return f"embedded file {self.embedded_path}"
-            case BackendType.REDIS:
+            case EventsBackend.REDIS | VectorsBackend.REDIS:
                 return f"Redis at {redact(self.redis_address)}"
 
 

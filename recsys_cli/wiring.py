@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from recsys_cli.errors import UsageError
 from recsys_cli.generations import Generation, serving
-from recsys_cli.settings import BackendType, ModelKind, Settings
+from recsys_cli.settings import EventsBackend, ModelKind, Settings, VectorsBackend
 
 if TYPE_CHECKING:
     from recsys_cli.connections.redis import RedisConnection
@@ -62,7 +62,7 @@ class Backends:
 
     def get_neighbor_sink(self, generation: Generation, of: str) -> NeighborSink:
         """Return where the neighbor lists of a generation go in Redis. Raises UsageError."""
-        if self.settings.vectors_backend is not BackendType.REDIS:
+        if self.settings.vectors_backend is not VectorsBackend.REDIS:
             raise UsageError(
                 "neighbor lists for one GET need Redis, and the vectors are in the embedded file",
                 hint="name it by --redis or REDIS_URL, or export to a file",
@@ -90,13 +90,13 @@ class Backends:
     def _events(self) -> EventProcessor:
         stream, group = self.settings.product_stream_key, self.settings.product_stream_group
         match self.settings.events_backend:
-            case BackendType.EMBEDDED:
+            case EventsBackend.EMBEDDED:
                 from recsys_cli.events.embedded import EmbeddedStream
 
                 return EmbeddedStream(
                     self._file, stream=stream, group=group, claim_idle_ms=self._claim_idle_ms
                 )
-            case BackendType.REDIS:
+            case EventsBackend.REDIS:
                 from recsys_cli.events.redis_streams import RedisStreams
 
                 return RedisStreams(
@@ -107,11 +107,11 @@ class Backends:
     def _letters(self) -> DeadLetters:
         stream = self.settings.product_stream_key
         match self.settings.events_backend:
-            case BackendType.EMBEDDED:
+            case EventsBackend.EMBEDDED:
                 from recsys_cli.events.embedded_letters import EmbeddedDeadLetters
 
                 return EmbeddedDeadLetters(self._file, stream=stream)
-            case BackendType.REDIS:
+            case EventsBackend.REDIS:
                 from recsys_cli.events.redis_letters import RedisDeadLetters
 
                 return RedisDeadLetters(self._redis, stream=stream)
@@ -119,11 +119,11 @@ class Backends:
     @cached_property
     def _catalog(self) -> Catalog:
         match self.settings.catalog_backend:
-            case BackendType.EMBEDDED:
+            case EventsBackend.EMBEDDED:
                 from recsys_cli.catalogs.embedded import EmbeddedCatalog
 
                 return EmbeddedCatalog(self._file)
-            case BackendType.REDIS:
+            case EventsBackend.REDIS:
                 from recsys_cli.catalogs.redis import RedisCatalog
 
                 return RedisCatalog(self._redis)
@@ -132,11 +132,11 @@ class Backends:
     def _generations(self) -> Generations:
         index, dimension = self.settings.vector_index_name, self.settings.vector_dimension
         match self.settings.vectors_backend:
-            case BackendType.EMBEDDED:
+            case VectorsBackend.EMBEDDED:
                 from recsys_cli.vectors.embedded_generations import EmbeddedGenerations
 
                 return EmbeddedGenerations(self._file, index=index, dimension=dimension)
-            case BackendType.REDIS:
+            case VectorsBackend.REDIS:
                 from recsys_cli.vectors.redis_generations import RedisGenerations
 
                 return RedisGenerations(self._redis, index=index, dimension=dimension)

@@ -30,6 +30,9 @@ _REMOVE_MODEL = """
     DELETE FROM models WHERE version = ? AND id NOT IN (SELECT model FROM active_model)"""
 _WHOLE = 1
 
+_NOTE = "SELECT content FROM notes WHERE name = ?"
+_PUT_NOTE = "REPLACE INTO notes (name, content) VALUES (?, ?)"
+
 
 class EmbeddedCatalog:
     """A Catalog in ``file``."""
@@ -123,6 +126,17 @@ class EmbeddedCatalog:
         with self._file.transaction() as connection:
             return connection.execute(_REMOVE_MODEL, (version,)).rowcount > 0
 
+    def note(self, name: str) -> bytes | None:
+        with self._file.reading() as connection:
+            return _note(connection, name)
+
+    def swap_note(self, name: str, seen: bytes | None, new: bytes) -> bool:
+        with self._file.transaction() as connection:
+            if _note(connection, name) != seen:
+                return False
+            connection.execute(_PUT_NOTE, (name, new))
+        return True
+
     def health(self) -> Health:
         return self._file.health("catalog")
 
@@ -145,6 +159,11 @@ def _save(connection: Connection, artifact: bytes, fitted_at: Position) -> None:
     version = version_of(artifact)
     if _model(connection, version) is None:
         connection.execute(_SAVE_MODEL, (artifact, version, str(fitted_at), utc_now()))
+
+
+def _note(connection: Connection, name: str) -> bytes | None:
+    row = connection.execute(_NOTE, (name,)).fetchone()
+    return None if row is None else bytes(row[0])
 
 
 def _active_model(connection: Connection, start: int = _WHOLE) -> bytes | None:

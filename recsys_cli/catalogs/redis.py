@@ -24,6 +24,7 @@ STATE_PREFIX = "product:state:"
 MODEL_KEY = "product:model:active"
 MODELS_KEY = "product:model:artifacts"
 FACTS_KEY = "product:model:facts"
+NOTE_PREFIX = "product:note:"
 
 _swap = LuaScript(Path(__file__).with_name("redis_swap.lua"))
 
@@ -33,6 +34,7 @@ class RedisCatalog:
 
     The model in use is the string ``product:model:active``. All models by version are in the hash
     ``product:model:artifacts``; ``product:model:facts`` says when and on what they were fitted.
+    A note is a string ``product:note:{name}``.
     """
 
     def __init__(self, connection: RedisConnection) -> None:
@@ -62,7 +64,7 @@ class RedisCatalog:
                 # What was read just now and stays as it is need not be written.
                 if new != raw or product_id in known:
                     swaps[product_id] = raw, new
-            expected = self._read(self._swap(swaps))
+            expected = self._read(self._swap(STATE_PREFIX, swaps))
         return results
 
     def changed(self, states: Mapping[str, ProductState]) -> dict[str, ProductState | None]:
@@ -128,20 +130,27 @@ class RedisCatalog:
         self._connection.call("HDEL", FACTS_KEY, version)
         return bool(self._connection.call("HDEL", MODELS_KEY, version))
 
+    def note(self, name: str) -> bytes | None:
+        content: bytes | None = self._connection.call("GET", NOTE_PREFIX + name)
+        return content
+
+    def swap_note(self, name: str, seen: bytes | None, new: bytes) -> bool:
+        return not self._swap(NOTE_PREFIX, {name: (seen, new)})
+
     def health(self) -> Health:
         return self._connection.health("catalog")
 
     def close(self) -> None:
         self._connection.close()
 
-    def _swap(self, swaps: Mapping[str, tuple[bytes | None, bytes]]) -> list[str]:
-        """Put the second state where the first is found; return the ids where it was not."""
+    def _swap(self, prefix: str, swaps: Mapping[str, tuple[bytes | None, bytes]]) -> list[str]:
+        """Put the second value where the first is found; return the names where it was not."""
         fresh = {i: new for i, (old, new) in swaps.items() if old is None}
         changed = {i: (old, new) for i, (old, new) in swaps.items() if old is not None}
         added = self._connection.pipeline(
-            ("SET", STATE_PREFIX + i, new, "NX") for i, new in fresh.items()
+            ("SET", prefix + i, new, "NX") for i, new in fresh.items()
         )
-        done = self._connection.run(_swap, [((STATE_PREFIX + i,), s) for i, s in changed.items()])
+        done = self._connection.run(_swap, [((prefix + i,), s) for i, s in changed.items()])
         return [
             i for i, is_done in zip((*fresh, *changed), (*added, *done), strict=True) if not is_done
         ]

@@ -58,6 +58,11 @@ CREATE TABLE IF NOT EXISTS products (
     state BLOB NOT NULL -- catalogs/codec.py
 );
 
+CREATE TABLE IF NOT EXISTS notes (
+    name    TEXT PRIMARY KEY,
+    content BLOB NOT NULL
+) WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS models (
     id        INTEGER PRIMARY KEY,
     artifact  BLOB NOT NULL,

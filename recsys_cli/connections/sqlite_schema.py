@@ -17,7 +17,7 @@ from recsys_cli.connections.sqlite_errors import ELSEWHERE
 from recsys_cli.errors import NotOurFile
 
 APPLICATION_ID = int.from_bytes(b"recs", "big")
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _SCHEMA = Path(__file__).with_name("schema.sql")
 _UPGRADES = {
@@ -42,6 +42,7 @@ _UPGRADES = {
             holder TEXT NOT NULL,
             expires_at_ms INTEGER NOT NULL,
             last_number INTEGER NOT NULL) WITHOUT ROWID;""",
+    3: "CREATE TABLE notes (name TEXT PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID;",
 }
 """What to do to a file of each earlier version."""
 

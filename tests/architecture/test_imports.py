@@ -69,7 +69,7 @@ def test_only_settings_reads_the_environment() -> None:
 
 def test_only_wiring_chooses_a_backend() -> None:
     """Whoever knows the kinds of backend could choose one."""
-    knowing = {file for file, tree in modules() if "BackendType" in names(tree)}
+    knowing = {file for file, tree in modules() if "EventsBackend" in names(tree)}
     assert knowing == {"settings.py", "wiring.py"}
 
 
@@ -87,7 +87,7 @@ def test_reading_the_environment_is_recognised(line: str) -> None:
     assert reads_environment(ast.parse(line))
 
 
-LONGEST = {"ports.py": 520}
+LONGEST = {"ports.py": 540}
 """All ports are in one file, because it is read as a whole."""
 
 

@@ -198,3 +198,21 @@ def test_the_model_in_use_is_not_removed(opened: Callable[[], Catalog]) -> None:
     assert catalog.remove_model(version_of(other))
     assert not catalog.remove_model(version_of(other))
     assert [model.version for model in catalog.models()] == [version_of(one)]
+
+
+def test_of_several_who_have_seen_the_same_note_one_puts_the_next(
+    opened: Callable[[], Catalog],
+) -> None:
+    catalogs = [opened() for _ in range(4)]
+    assert catalogs[0].note("generations/of:a") is None
+    assert not catalogs[0].swap_note("generations/of:a", b"never there", b"one")
+    for seen in (None, b"0", b"1"):
+        number = 0 if seen is None else int(seen) + 1
+
+        def swap(catalog: Catalog, seen: bytes | None = seen, number: int = number) -> bool:
+            return catalog.swap_note("generations/of:a", seen, str(number).encode())
+
+        with ThreadPoolExecutor(4) as pool:
+            assert sum(pool.map(swap, catalogs)) == 1
+        assert catalogs[1].note("generations/of:a") == str(number).encode()
+    assert catalogs[0].note("other") is None

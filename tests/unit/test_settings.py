@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from recsys_cli.errors import SettingsError
-from recsys_cli.settings import BackendType, Settings, load
+from recsys_cli.settings import EventsBackend, Settings, VectorsBackend, load
 
 
 def test_nothing_configured_is_the_embedded_file() -> None:
     settings = load({}, {"RECSYS_HOME": "/data"})
-    assert settings.events_backend is BackendType.EMBEDDED
-    assert settings.vectors_backend is BackendType.EMBEDDED
+    assert settings.events_backend is EventsBackend.EMBEDDED
+    assert settings.vectors_backend is VectorsBackend.EMBEDDED
     assert settings.describe() == f"embedded file {Path('/data/recsys.db')}"
 
 
@@ -27,15 +27,15 @@ def test_nothing_configured_is_the_embedded_file() -> None:
 )
 def test_any_redis_setting_chooses_redis(environ: dict[str, str]) -> None:
     settings = load({}, environ)
-    assert settings.events_backend is BackendType.REDIS
-    assert settings.catalog_backend is BackendType.REDIS
-    assert settings.vectors_backend is BackendType.REDIS
+    assert settings.events_backend is EventsBackend.REDIS
+    assert settings.catalog_backend is EventsBackend.REDIS
+    assert settings.vectors_backend is VectorsBackend.REDIS
 
 
 def test_a_type_decides_for_its_part() -> None:
     settings = load({}, {"REDIS_URL": "redis://cache:1/0", "VECTOR_STORE_TYPE": "embedded"})
-    assert settings.events_backend is BackendType.REDIS
-    assert settings.vectors_backend is BackendType.EMBEDDED
+    assert settings.events_backend is EventsBackend.REDIS
+    assert settings.vectors_backend is VectorsBackend.EMBEDDED
     assert settings.describe().startswith("events: Redis at redis://cache:1/0, catalog: Redis")
 
 
@@ -114,7 +114,7 @@ def test_the_value_of_a_secret_is_not_in_the_settings_as_text() -> None:
 def test_tls_goes_with_host_and_port(environ: dict[str, str]) -> None:
     settings = load({}, environ | {"REDIS_HOST": "cache"})
     assert settings.redis_address == "rediss://cache:6379/0"
-    assert settings.events_backend is BackendType.REDIS
+    assert settings.events_backend is EventsBackend.REDIS
 
 
 @pytest.mark.parametrize("url", ["redis://cache", "unix:///run/redis.sock"])
