@@ -18,6 +18,7 @@ from rich.console import Console
 
 from tests.benchmarks import (
     consuming,
+    each_backend,
     embedded_consuming,
     embedded_similar,
     embedding,
@@ -58,6 +59,7 @@ STAGES = {
     "embedded-similar": Stage(embedded_similar.measure),
     "redis-bytes": Stage(redis_bytes.measure),
     "memory": Stage(memory.measure, has_sizes=False),
+    "backends": Stage(each_backend.measure),
 }
 
 

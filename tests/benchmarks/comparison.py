@@ -12,7 +12,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-PER_SECOND, MS, MB, BYTES = "products/s", "ms", "MB", "bytes"
+PER_SECOND, EVENTS_PER_SECOND, MS, MB, BYTES = "products/s", "events/s", "ms", "MB", "bytes"
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,17 @@ class Row:
     @property
     def cost(self) -> float:
         """What one product costs: more is worse, whatever the unit."""
-        return 1 / self.ours if self.unit == PER_SECOND else self.ours
+        return 1 / self.ours if self.is_rate else self.ours
 
     @property
     def cost_at_limit(self) -> float | None:
         if self.limit is None:
             return None
-        return 1 / self.limit if self.unit == PER_SECOND else self.limit
+        return 1 / self.limit if self.is_rate else self.limit
+
+    @property
+    def is_rate(self) -> bool:
+        return self.unit in (PER_SECOND, EVENTS_PER_SECOND)
 
     @property
     def holds(self) -> bool | None:
