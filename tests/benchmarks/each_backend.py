@@ -10,15 +10,12 @@ ten nearest of the ready-made vector.
 from __future__ import annotations
 
 import json
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping
 
 from recsys_cli.batches import batched
 from recsys_cli.domain import EventType, ProductEvent
-from recsys_cli.ports import Matrix, Vector
+from recsys_cli.ports import Vector
 from tests.benchmarks.comparison import (
     EVENTS_PER_SECOND,
     MS,
@@ -28,7 +25,7 @@ from tests.benchmarks.comparison import (
     medians,
     percentile,
 )
-from tests.benchmarks.limits import embedded, redis
+from tests.benchmarks.contenders import CONTENDERS, Contender
 from tests.benchmarks.similar_warm import WARMING, chosen, ours, timed
 from tests.benchmarks.workbench import BATCH_SIZE, Stock, Workbench, rate_said
 
@@ -38,52 +35,15 @@ LARGEST = 10_000
 EVENTS_A_PUBLISH = 1000
 
 
-class Writer(Protocol):
-    def __call__(
-        self, ids: Sequence[str], vectors: Matrix, metadata: Sequence[Mapping[str, object]]
-    ) -> Callable[[], None]: ...
-
-
-class Contender(NamedTuple):
-    """``on``: the settings; ``empty`` takes away what a shop and the limits have left there."""
-
-    name: str
-    on: Mapping[str, str]
-    empty: Callable[[], None]
-    publisher: Callable[[Sequence[str]], Callable[[], None]]
-    drainer: Callable[[], Callable[[], int]]
-    writer: Writer
-    asker: Callable[[], Callable[[Vector], list[str]]]
-
-
 def measure(bench: Workbench, size: int) -> list[Row]:
     if size > LARGEST:
         return []
-    return [row for one in _contenders(bench) for row in _rows(bench, bench.stock(size), one)]
-
-
-def _contenders(bench: Workbench) -> Iterator[Contender]:
-    with bench.home() as home:
-        path = f"{home['RECSYS_HOME']}-bare.db"
-        yield Contender(
-            "embedded",
-            home,
-            lambda: shutil.rmtree(home["RECSYS_HOME"], ignore_errors=True),
-            partial(embedded.publisher, path),
-            partial(embedded.drainer, path),
-            partial(embedded.writer, path),
-            partial(embedded.asker, path),
-        )
-    url = bench.server.url
-    yield Contender(
-        "redis",
-        bench.on_redis,
-        bench.flush,
-        partial(redis.publisher, url),
-        partial(redis.drainer, url),
-        partial(redis.writer, url),
-        partial(redis.asker, url),
-    )
+    stock = bench.stock(size)
+    rows: list[Row] = []
+    for contender in CONTENDERS:
+        with contender(bench) as one:
+            rows += _rows(bench, stock, one)
+    return rows
 
 
 def _rows(bench: Workbench, stock: Stock, one: Contender) -> list[Row]:

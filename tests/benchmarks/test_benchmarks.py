@@ -24,6 +24,7 @@ from tests.benchmarks.comparison import (
     percentile,
     show,
 )
+from tests.benchmarks.contenders import CONTENDERS
 from tests.benchmarks.workbench import Effort, has_redisvl
 from tests.readme import README
 
@@ -51,6 +52,7 @@ FIGURES = {
     "embedded-similar": 2,
     "redis-bytes": 2,
     "memory": 4,
+    "backends": 3 * len(CONTENDERS),
 }
 WITHOUT_LIMIT = 5
 WITH_PEER = 3
@@ -149,9 +151,10 @@ def test_percentile_is_a_figure_that_was_found() -> None:
 
 
 def _quoted_stages() -> list[str]:
-    table = README.read_text("utf-8").split("<!-- benchmarks -->")[1]
-    lines = table.split("<!-- /benchmarks -->")[0].strip().splitlines()
-    return [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]]
+    text = README.read_text("utf-8")
+    tables = re.findall(r"<!-- benchmarks -->\n(.*?)\n<!-- /benchmarks -->", text, re.DOTALL)
+    rows = [line for table in tables for line in table.splitlines()[2:]]
+    return [line.split(" | ")[0].removeprefix("| ") for line in rows]
 
 
 def _shown(rows: list[Row]) -> str:

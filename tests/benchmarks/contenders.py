@@ -1,0 +1,63 @@
+"""Every backend with its settings and its bare driver; each is ready, and empty, for a block."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple, Protocol
+
+from recsys_cli.ports import Matrix, Vector
+from tests.benchmarks.limits import embedded, redis
+from tests.benchmarks.workbench import Workbench
+
+
+class Writer(Protocol):
+    def __call__(
+        self, ids: Sequence[str], vectors: Matrix, metadata: Sequence[Mapping[str, object]]
+    ) -> Callable[[], None]: ...
+
+
+class Contender(NamedTuple):
+    """``on``: the settings; ``empty`` takes away what a shop and the limits have left there."""
+
+    name: str
+    on: Mapping[str, str]
+    empty: Callable[[], None]
+    publisher: Callable[[Sequence[str]], Callable[[], None]]
+    drainer: Callable[[], Callable[[], int]]
+    writer: Writer
+    asker: Callable[[], Callable[[Vector], list[str]]]
+
+
+@contextlib.contextmanager
+def _embedded(bench: Workbench) -> Iterator[Contender]:
+    with bench.home() as home:
+        path = f"{home['RECSYS_HOME']}-bare.db"
+        yield Contender(
+            "embedded",
+            home,
+            lambda: shutil.rmtree(home["RECSYS_HOME"], ignore_errors=True),
+            partial(embedded.publisher, path),
+            partial(embedded.drainer, path),
+            partial(embedded.writer, path),
+            partial(embedded.asker, path),
+        )
+
+
+@contextlib.contextmanager
+def _redis(bench: Workbench) -> Iterator[Contender]:
+    url = bench.server.url
+    yield Contender(
+        "redis",
+        bench.on_redis,
+        bench.flush,
+        partial(redis.publisher, url),
+        partial(redis.drainer, url),
+        partial(redis.writer, url),
+        partial(redis.asker, url),
+    )
+
+
+CONTENDERS = (_embedded, _redis)
