@@ -24,7 +24,7 @@ from recsys_cli.errors import SettingsError
 NEIGHBOR_IS_STRONG = 0.75
 """The cosine from which on two products count as close, where SIMILARITY_THRESHOLD is not set."""
 
-SECRETS = frozenset({"redis_password"})
+SECRETS = frozenset({"pinecone_api_key", "redis_password"})
 _NAME = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
@@ -38,6 +38,7 @@ class EventsBackend(StrEnum):
 class VectorsBackend(StrEnum):
     EMBEDDED = "embedded"
     REDIS = "redis"
+    PINECONE = "pinecone"
 
 
 class ModelKind(StrEnum):
@@ -68,6 +69,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_password: str | None = None
     redis_tls: bool = False
     redis_ca_certs: str | None = None
+    pinecone_api_key: str | None = None
+    pinecone_host: str | None = None
+    pinecone_cloud: _NAME = "aws"
+    pinecone_region: _NAME = "us-east-1"
+    pinecone_wait_visible: bool = False
     recsys_home: str = ""
     origins: dict[str, str] = {}
 
@@ -171,6 +177,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 return f"embedded file {self.embedded_path}"
             case EventsBackend.REDIS | VectorsBackend.REDIS:
                 return f"Redis at {redact(self.redis_address)}"
+            case VectorsBackend.PINECONE:
+                return f"Pinecone at {redact(self.pinecone_host or '(PINECONE_HOST is not set)')}"
 
 
 def load(

@@ -68,9 +68,7 @@ def key_of(text: str) -> str:
 class PineconeIndex:
     """The index at ``host``; ``cloud`` and ``region`` are for making one."""
 
-    def __init__(
-        self, host: str | None, *, api_key: str | None, cloud: str, region: str
-    ) -> None:
+    def __init__(self, host: str | None, *, api_key: str | None, cloud: str, region: str) -> None:
         self._host = host
         self._api_key = api_key
         self._cloud = cloud
@@ -138,13 +136,15 @@ class PineconeIndex:
         """Return for each vector the closest records, with their metadata, without values."""
         answers = self._gather(
             vectors,
-            lambda index, vector: index.query(
-                vector=vector,
-                top_k=limit,
-                namespace=namespace,
-                filter=where,
-                include_metadata=True,
-            ).matches,
+            lambda index, vector: (
+                index.query(
+                    vector=vector,
+                    top_k=limit,
+                    namespace=namespace,
+                    filter=where,
+                    include_metadata=True,
+                ).matches
+            ),
         )
         return [
             [Record(match.id, (), match.metadata or {}, match.score) for match in matches]
