@@ -15,6 +15,7 @@ from tests.tls import Authority
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 SETTINGS = (
+    "PINECONE_",
     "REDIS_",
     "RECSYS_",
     "PRODUCT_",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from hashlib import sha256
 from threading import Lock
 from typing import Any, NamedTuple, TypeVar
@@ -20,6 +21,7 @@ from recsys_cli.errors import MissingDependency, SettingsError
 try:
     import pinecone
     from pinecone.errors import ConflictError, NotFoundError, PineconeError
+    from pinecone.models.vectors.responses import ListResponse
 except ImportError as error:
     raise MissingDependency(
         f"VECTOR_STORE_TYPE=pinecone needs the package {error.name}",
@@ -162,11 +164,7 @@ class PineconeIndex:
         """Yield the keys of all records, up to 100 at a time."""
         token: str | None = None
         while True:
-            page = self._call(
-                lambda index, at=token: index.list_paginated(
-                    namespace=namespace, limit=_PAGE, pagination_token=at
-                )
-            )
+            page = self._call(partial(_page, namespace, token))
             if keys := [item.id for item in page.vectors if item.id is not None]:
                 yield keys
             token = page.pagination.next if page.pagination else None
@@ -186,13 +184,11 @@ class PineconeIndex:
         self, items: Iterable[Item], call: Callable[[pinecone.Index, Item], Result]
     ) -> list[Result]:
         """Call for each of the items, several at once; raise the first error, after all ended."""
-        waiting = list(items)
-        if len(waiting) < 2:
-            return [self._call(lambda index: call(index, item)) for item in waiting]
+        calls = [partial(self._call, partial(_with, call, item)) for item in items]
+        if len(calls) < 2:
+            return [one() for one in calls]
         pool = self._threads()
-        futures = [
-            pool.submit(self._call, lambda index, item=item: call(index, item)) for item in waiting
-        ]
+        futures = [pool.submit(one) for one in calls]
         for future in futures:
             future.exception()
         return [future.result() for future in futures]
@@ -235,6 +231,16 @@ class PineconeIndex:
 def _upsert(index: pinecone.Index, namespace: str, batch: Sequence[Record]) -> None:
     vectors = [{"id": r.key, "values": r.values, "metadata": r.metadata} for r in batch]
     index.upsert(vectors=vectors, namespace=namespace, show_progress=False)
+
+
+def _with(
+    call: Callable[[pinecone.Index, Item], Result], item: Item, index: pinecone.Index
+) -> Result:
+    return call(index, item)
+
+
+def _page(namespace: str, token: str | None, index: pinecone.Index) -> ListResponse:
+    return index.list_paginated(namespace=namespace, limit=_PAGE, pagination_token=token)
 
 
 def _delete(index: pinecone.Index, namespace: str, keys: Sequence[str] | None) -> None:
