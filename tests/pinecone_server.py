@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -59,21 +59,22 @@ class PineconeServer:
                 return status, {"code": 2, "message": "injected"}, headers
             if key != API_KEY:
                 return 401, {"code": 16, "message": "Invalid API Key"}, {}
-            body = json.loads(raw) if raw else {}
-            match method, url.path:
-                case "POST", "/vectors/upsert":
-                    return self._upsert(body)
-                case "GET", "/vectors/fetch":
-                    return 200, self._fetch(query), {}
-                case "GET", "/vectors/list":
-                    return 200, self._list(query), {}
-                case "POST", "/query":
-                    return 200, self._query(body), {}
-                case "POST", "/vectors/delete":
-                    return self._delete(body)
-                case "POST", "/describe_index_stats":
-                    return 200, self._stats(), {}
-        return 404, {"code": 5, "message": f"no such path: {method} {url.path}"}, {}
+            return self._handled(f"{method} {url.path}", query, json.loads(raw) if raw else {})
+
+    def _handled(
+        self, what: str, query: dict[str, list[str]], body: Record
+    ) -> tuple[int, Any, Any]:
+        handlers: dict[str, Callable[[], tuple[int, Any, Any]]] = {
+            "POST /vectors/upsert": lambda: self._upsert(body),
+            "GET /vectors/fetch": lambda: (200, self._fetch(query), {}),
+            "GET /vectors/list": lambda: (200, self._list(query), {}),
+            "POST /query": lambda: (200, self._query(body), {}),
+            "POST /vectors/delete": lambda: self._delete(body),
+            "POST /describe_index_stats": lambda: (200, self._stats(), {}),
+        }
+        if what not in handlers:
+            return 404, {"code": 5, "message": f"no such path: {what}"}, {}
+        return handlers[what]()
 
     def _upsert(self, body: Record) -> tuple[int, Any, Any]:
         vectors = body["vectors"]
@@ -98,7 +99,7 @@ class PineconeServer:
         after = query.get("paginationToken", [""])[0]
         keys = sorted(key for key in self.namespaces.get(name, {}) if key > after)
         page = keys[:limit]
-        answer = {"vectors": [{"id": key} for key in page], "namespace": name}
+        answer: Record = {"vectors": [{"id": key} for key in page], "namespace": name}
         if len(keys) > limit:
             answer["pagination"] = {"next": page[-1]}
         return answer | {"usage": {"readUnits": 1}}
