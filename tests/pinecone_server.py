@@ -1,5 +1,7 @@
 """A server on this machine that answers as Pinecone's data plane does, over numpy.
 
+Contract-tested against Pinecone's published OpenAPI: every request and every answer that is no
+injected failure is validated against it; ``running`` fails at its end where one was not valid.
 Exact and at once consistent: what it shows says nothing about the recall, the limits or the
 consistency of the real service. ``fail_next`` makes it fail.
 """
@@ -10,23 +12,35 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
+from openapi_core import OpenAPI
+from openapi_core.exceptions import OpenAPIError
+from openapi_core.testing import MockRequest, MockResponse
 
 API_KEY = "test-key"
+CONTRACT = Path(__file__).parent / "openapi" / "pinecone_db_data_2026-04.yaml"
 Record = dict[str, Any]
 
 
+@cache
+def contract() -> OpenAPI:
+    return OpenAPI.from_file_path(str(CONTRACT))
+
+
 class PineconeServer:
-    """``requests``: the paths that were asked for, in order."""
+    """``requests``: the paths that were asked for, in order; ``violations`` of the contract."""
 
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension
         self.namespaces: dict[str, dict[str, Record]] = {}
         self.requests: list[str] = []
+        self.violations: list[str] = []
         self._failures: list[tuple[int, dict[str, str]]] = []
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -48,18 +62,45 @@ class PineconeServer:
             self._server.shutdown()
             self._server.server_close()
             thread.join()
+        assert self.violations == []
 
-    def answer(self, method: str, target: str, key: str, raw: bytes) -> tuple[int, Any, Any]:
+    def answer(
+        self, method: str, target: str, headers: Mapping[str, str], raw: bytes
+    ) -> tuple[int, Any, Any]:
         url = urlsplit(target)
         query = parse_qs(url.query)
         with self._lock:
             self.requests.append(url.path)
             if self._failures:
-                status, headers = self._failures.pop(0)
-                return status, {"code": 2, "message": "injected"}, headers
-            if key != API_KEY:
+                status, said = self._failures.pop(0)
+                return status, {"code": 2, "message": "injected"}, said
+            request = MockRequest(
+                "https://unknown",
+                method.lower(),
+                url.path,
+                args=query,
+                headers=dict(headers),
+                data=raw or None,
+                content_type=headers.get("content-type", "application/json"),
+            )
+            try:
+                contract().validate_request(request)
+            except OpenAPIError as error:
+                self.violations.append(f"{method} {target}: {error!r} {error.__cause__!r}")
+                return 400, {"code": 3, "message": "not as the contract says"}, {}
+            if headers.get("api-key") != API_KEY:
                 return 401, {"code": 16, "message": "Invalid API Key"}, {}
-            return self._handled(f"{method} {url.path}", query, json.loads(raw) if raw else {})
+            body = json.loads(raw) if raw else {}
+            status, answer, said = self._handled(f"{method} {url.path}", query, body)
+            if status == 200:
+                self._check_answer(request, answer)
+            return status, answer, said
+
+    def _check_answer(self, request: MockRequest, answer: Any) -> None:
+        try:
+            contract().validate_response(request, MockResponse(json.dumps(answer).encode(), 200))
+        except OpenAPIError as error:
+            self.violations.append(f"answer to {request.path}: {error!r} {error.__cause__!r}")
 
     def _handled(
         self, what: str, query: dict[str, list[str]], body: Record
@@ -164,8 +205,8 @@ class PineconeServer:
 
             def _reply(self) -> None:
                 raw = self.rfile.read(int(self.headers.get("content-length", 0)))
-                key = self.headers.get("api-key", "")
-                status, body, headers = stand_in.answer(self.command, self.path, key, raw)
+                asked = {name.lower(): value for name, value in self.headers.items()}
+                status, body, headers = stand_in.answer(self.command, self.path, asked, raw)
                 content = json.dumps(body).encode()
                 self.send_response(status)
                 for name, value in headers.items():

@@ -68,10 +68,10 @@ def test_from_a_file_to_neighbors(shop: Recsys, server: PineconeServer) -> None:
 def test_another_generation_serves_and_the_earlier_one_again(
     shop: Recsys, server: PineconeServer
 ) -> None:
-    shop("reembed", "--refit")
+    shop("reembed")
     assert len(server.namespaces) == 2
     assert nearest(shop) == "kettle-2"
-    shop("reembed", "--rollback")
+    shop("index", "rollback")
     assert nearest(shop) == "kettle-2"
 
 
