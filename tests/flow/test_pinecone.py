@@ -12,6 +12,7 @@ import pytest
 
 from recsys_cli.connections.pinecone import PineconeIndex, Record, key_of
 from recsys_cli.errors import BackendRefused, BackendUnavailable, MissingDependency
+from tests.benchmarks.limits import pinecone
 from tests.commands import Recsys
 from tests.flow.test_main_job import CATALOGUE
 from tests.pinecone_server import API_KEY, PineconeServer
@@ -101,7 +102,7 @@ def test_a_service_that_stays_busy_is_unavailable(
     assert 1 < len(server.requests) < 20
 
 
-def test_no_server_is_unavailable(server: PineconeServer) -> None:
+def test_no_server_is_unavailable() -> None:
     index = PineconeIndex("http://127.0.0.1:9", api_key=API_KEY, cloud="aws", region="r")
     with pytest.raises(BackendUnavailable, match="no answer from Pinecone"):
         index.stats()
@@ -143,3 +144,21 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(MissingDependency) as error:
         importlib.import_module("recsys_cli.connections.pinecone")
     assert error.value.hint == "pip install 'recsys-cli[pinecone]'"
+
+
+def test_the_stand_in_refuses_what_is_not_in_the_contract() -> None:
+    server = PineconeServer(dimension=3)
+    headers = {"api-key": API_KEY, "x-pinecone-api-version": "2026-04"}
+    status, _, _ = server.answer("POST", "/query", headers, b'{"topK": "many"}')
+    assert status == 400
+    status, _, _ = server.answer("GET", "/no/such/path", headers, b"")
+    assert status == 400
+    assert len(server.violations) == 2
+
+
+def test_the_bare_sdk_finds_what_it_wrote(server: PineconeServer) -> None:
+    rows = np.random.default_rng(2).normal(size=(250, 384)).astype(np.float32)
+    names = [f"p{n}" for n in range(250)]
+    pinecone.writer(server.host, names, rows, [{"category": "c"}] * 250)()
+    assert pinecone.asker(server.host)(rows[7])[0] == "p7"
+    assert server.requests.count("/vectors/upsert") == 2
