@@ -224,7 +224,9 @@ class PineconeIndex:
 
     def _key(self) -> str:
         if not self._api_key:
-            raise SettingsError("PINECONE_API_KEY is not set", hint="set it in the environment")
+            raise SettingsError(
+                "PINECONE_API_KEY is not set", hint="set it to an API key of the Pinecone project"
+            )
         return self._api_key
 
 

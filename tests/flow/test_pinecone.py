@@ -146,14 +146,14 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     assert error.value.hint == "pip install 'recsys-cli[pinecone]'"
 
 
-def test_the_stand_in_refuses_what_is_not_in_the_contract() -> None:
-    server = PineconeServer(dimension=3)
+def test_the_stand_in_refuses_what_is_not_in_the_contract(server: PineconeServer) -> None:
     headers = {"api-key": API_KEY, "x-pinecone-api-version": "2026-04"}
     status, _, _ = server.answer("POST", "/query", headers, b'{"topK": "many"}')
     assert status == 400
     status, _, _ = server.answer("GET", "/no/such/path", headers, b"")
     assert status == 400
     assert len(server.violations) == 2
+    server.violations.clear()
 
 
 def test_the_bare_sdk_finds_what_it_wrote(server: PineconeServer) -> None:
