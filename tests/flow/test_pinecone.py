@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pinecone as sdk
 import pytest
 
 from recsys_cli.connections.pinecone import PineconeIndex, Record, key_of
@@ -156,9 +157,13 @@ def test_the_stand_in_refuses_what_is_not_in_the_contract(server: PineconeServer
     server.violations.clear()
 
 
-def test_the_bare_sdk_finds_what_it_wrote(server: PineconeServer) -> None:
+def test_the_bare_sdk_finds_what_it_wrote(
+    server: PineconeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = np.random.default_rng(2).normal(size=(250, 384)).astype(np.float32)
     names = [f"p{n}" for n in range(250)]
-    pinecone.writer(server.host, names, rows, [{"category": "c"}] * 250)()
-    assert pinecone.asker(server.host)(rows[7])[0] == "p7"
+    with sdk.Index(host=server.host, api_key=API_KEY) as index:
+        monkeypatch.setattr(sdk, "Index", lambda **_: index)
+        pinecone.writer(server.host, names, rows, [{"category": "c"}] * 250)()
+        assert pinecone.asker(server.host)(rows[7])[0] == "p7"
     assert server.requests.count("/vectors/upsert") == 2
