@@ -18,7 +18,7 @@ from typing import Annotated, Any, get_args
 import msgspec
 from msgspec import Meta
 
-from recsys_cli.addresses import has_secret, is_encrypted, is_unverified, redact
+from recsys_cli.addresses import has_secret, is_encrypted, is_unverified, redact, sends_in_clear
 from recsys_cli.errors import SettingsError
 
 NEIGHBOR_IS_STRONG = 0.75
@@ -73,6 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     pinecone_host: str | None = None
     pinecone_cloud: _NAME = "aws"
     pinecone_region: _NAME = "us-east-1"
+    pinecone_controller_host: _NAME = "https://api.pinecone.io"
     pinecone_wait_visible: bool = False
     recsys_home: str = ""
     origins: dict[str, str] = {}
@@ -136,6 +137,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             said.append(
                 "the certificate of Redis is not verified, as its URL asks: whoever is in between"
                 " can read and change everything"
+            )
+        if "pinecone" in self._backends.values() and sends_in_clear(self.pinecone_host or ""):
+            said.append(
+                "PINECONE_HOST is http://: everybody on the way can read the API key and change"
+                " everything; write https://"
             )
         return said
 

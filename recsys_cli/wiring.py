@@ -193,6 +193,7 @@ class Backends:
             api_key=self.settings.pinecone_api_key,
             cloud=self.settings.pinecone_cloud,
             region=self.settings.pinecone_region,
+            control=self.settings.pinecone_controller_host,
         )
 
     @cached_property

@@ -15,12 +15,14 @@ from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
+from recsys_cli.addresses import redact
+from recsys_cli.connections.pinecone_control import ControlPlane
 from recsys_cli.connections.pinecone_errors import translated
 from recsys_cli.errors import MissingDependency, SettingsError
 
 try:
     import pinecone
-    from pinecone.errors import ConflictError, NotFoundError, PineconeError
+    from pinecone.errors import NotFoundError, PineconeError
     from pinecone.models.vectors.responses import ListResponse
 except ImportError as error:
     raise MissingDependency(
@@ -68,45 +70,32 @@ def key_of(text: str) -> str:
 
 
 class PineconeIndex:
-    """The index at ``host``; ``cloud`` and ``region`` are for making one."""
+    """The index at ``host``; ``cloud``, ``region`` and ``control`` plane are for making one."""
 
-    def __init__(self, host: str | None, *, api_key: str | None, cloud: str, region: str) -> None:
+    def __init__(
+        self, host: str | None, *, api_key: str | None, cloud: str, region: str, control: str
+    ) -> None:
         self._host = host
         self._api_key = api_key
         self._cloud = cloud
         self._region = region
+        self._control = control
         self._lock = Lock()
         self._opened: pinecone.Index | None = None
         self._pool: ThreadPoolExecutor | None = None
 
     @property
     def address(self) -> str:
-        return self._host or "(PINECONE_HOST is not set)"
+        return redact(self._host) if self._host else "(PINECONE_HOST is not set)"
 
     @property
     def has_host(self) -> bool:
         return self._host is not None
 
     def make(self, name: str, dimension: int) -> str:
-        """Make a serverless index for cosines unless it is there, and return its host.
-
-        Waits until it is ready.
-        """
-        name = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:45].rstrip("-")
-        client = pinecone.Pinecone(api_key=self._key())
-        try:
-            try:
-                made = client.indexes.create(
-                    name=name,
-                    dimension=dimension,
-                    metric="cosine",
-                    spec=pinecone.ServerlessSpec(cloud=self._cloud, region=self._region),
-                )
-            except ConflictError:
-                made = client.indexes.describe(name)
-        except PineconeError as error:
-            raise translated(error, "the control plane") from error
-        return str(made.host)
+        """Make the index in the cloud, and return its host; see ``ControlPlane.make``."""
+        plane = ControlPlane(self._control, self._key())
+        return plane.make(name, dimension=dimension, cloud=self._cloud, region=self._region)
 
     def stats(self) -> Stats:
         answer = self._call(lambda index: index.describe_index_stats())

@@ -9,6 +9,7 @@ from recsys_cli.errors import BackendRefused, BackendUnavailable, IndexMissing, 
 _MOST_SHOWN = 200
 _BUSY = frozenset({408, 429})
 _SERVER_FAILED = 500
+_NOT_FOUND = 404
 _HINTS = {
     401: "check PINECONE_API_KEY",
     402: "see the billing page of the Pinecone project",
@@ -25,15 +26,17 @@ def translated(error: driver.PineconeError, host: str) -> RecsysError:
         return BackendUnavailable(
             f"no answer from Pinecone at {host}: {kind}", hint="check PINECONE_HOST; recsys health"
         )
-    status = error.status_code
-    if status in _BUSY or status >= _SERVER_FAILED:
-        return BackendUnavailable(
-            f"Pinecone at {host} answers {status}, also after several attempts", hint="try again"
-        )
-    if status == 404:
+    if error.status_code == _NOT_FOUND:
         return IndexMissing(f"Pinecone has no index at {host}", hint="recsys index create")
+    return answered(error.status_code, error.message, host)
+
+
+def answered(status: int, message: object, host: str) -> RecsysError:
+    """Return our error for an answer that is none of success."""
+    if status in _BUSY or status >= _SERVER_FAILED:
+        return BackendUnavailable(f"Pinecone at {host} answers {status}", hint="try again")
     return BackendRefused(
-        f"Pinecone at {host} refuses: {status} {_short(error.message)}",
+        f"Pinecone at {host} refuses: {status} {_short(message)}",
         hint=_HINTS.get(status, "recsys doctor"),
     )
 

@@ -3,14 +3,24 @@
 Whether a generation has an index is noted in the table of generations: Pinecone itself searches a
 namespace as soon as something is in it.
 
-Pinecone shows what was written only after a while, and has no conditional write. So ``write`` and
-``remove`` read the stored positions and leave out what is older: certain only where one writer at a
-time writes a product, and its last write can be seen. Between two who do so at once the later to
-arrive wins, even the older one; then the consumer that looks at the catalog again after its write
-(``pipeline/embed.py``) writes the newest state once more, unless it was killed first: its event is
-not acknowledged then, and comes again. What is left is the reader of two stale positions whose
-older write arrives last, after the other has looked: ``recsys index check`` tells, and the next
-event of the product, or a ``reembed``, mends it.
+Pinecone shows what was written only after a while, and has no conditional write. What it does: of
+two writes of one product of which the second was sent after the first was answered, the second
+stays. From that, an older embedding does not stay over a newer one:
+
+- Each consumer merges its event into the catalog, writes, waits for the answer, and only then looks
+  at the catalog again (``pipeline/embed.py``). Where another has merged something newer by then, it
+  writes that as well. Where the other merges later, its write is sent after ours was answered. So
+  the last write of all is of the newest state.
+- That holds whatever reads show. ``write`` leaves out only what is older than something that was
+  stored once, and so older than the catalog: who wrote it looks again. ``remove`` leaves out only
+  what is seen to be newer, and deletes also what cannot be seen yet.
+- No write builds upon a read (``is_eventually_consistent``): a vector of earlier never gets the
+  metadata, or the position, of now.
+- A consumer that is killed before it has looked has not acknowledged: its event comes again.
+
+What is left: a request whose sender has given it up (killed, or without an answer after several
+attempts), and which takes effect after a later one was answered. ``recsys doctor`` finds that, and
+mends it; so does the next event of the product.
 """
 
 from __future__ import annotations
@@ -41,17 +51,19 @@ LARGEST_LIMIT = 10_000
 _SPARE, _LARGEST_TIE = 4, 1000
 """How many more are asked for at once, and at the most, to see where a tie of scores ends."""
 
-_VISIBLE_WITHIN_S, _LOOK_EVERY_S = 60.0, 0.25
+_SHOWN_WITHIN_S = 60.0
+_FIRST_LOOK_S, _LONGEST_LOOK_S = 0.05, 1.0
 
 
 class PineconeVectors:
     """See ports.VectorStore: one generation of the index, with vectors of ``dimension``.
 
-    ``waits_until_visible``: ``write`` returns only when reading shows what was written.
+    ``waits_until_visible``: ``write`` and ``remove`` return only when reading shows what they did.
     """
 
     is_eventually_consistent: ClassVar[bool] = True
-    """What was written may be found, and what was removed be gone, only after a while."""
+    can_search_exactly: ClassVar[bool] = False
+    can_tell_unindexed: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -99,6 +111,7 @@ class PineconeVectors:
         self._table.remove_index(self._number)
         if embeddings:
             self._pinecone.delete_all(self._namespace)
+            self._wait_while(lambda: len(next(self._pages(), [])))
         return dropped
 
     def info(self) -> IndexInfo | None:
@@ -131,25 +144,35 @@ class PineconeVectors:
             (e, e.vector if e.vector is None else self._numbers(e.vector, f"of {e.product_id!r}"))
             for e in embeddings
         ]
-        found = self._fetch([e.product_id for e in embeddings])
-        written: dict[str, Record] = {}
+        before = self._fetch([e.product_id for e in embeddings])
+        found, written = dict(before), dict[str, Record]()
         for embedding, values in checked:
-            before = found.get(embedding.product_id)
-            after = _after(before, embedding, values)
+            after = _after(found.get(embedding.product_id), embedding, values)
             if after is not None:
                 found[embedding.product_id] = written[embedding.product_id] = after
         self._pinecone.upsert(self._namespace, written.values())
-        if self._waits:
-            self._wait_until_visible(written)
+
+        def left() -> int:
+            shown = self._fetch(list(written))
+            return sum(
+                not _shows(shown.get(i), record, before.get(i)) for i, record in written.items()
+            )
+
+        self._wait_while(left)
 
     def begin_write(self, embeddings: Sequence[Embedding]) -> Callable[[], object]:
         self.write(embeddings)
         return lambda: None
 
     def remove(self, positions: Mapping[str, Position]) -> None:
-        found = self._fetch(list(positions))
-        gone = [r.key for i, r in found.items() if records.position(r) <= positions[i]]
-        self._pinecone.delete(self._namespace, gone)
+        newer = {
+            i for i, r in self._fetch(list(positions)).items() if records.position(r) > positions[i]
+        }
+        gone = {i: position for i, position in positions.items() if i not in newer}
+        self._pinecone.delete(self._namespace, map(key_of, gone))
+        self._wait_while(
+            lambda: sum(records.position(r) <= gone[i] for i, r in self._fetch(list(gone)).items())
+        )
 
     def get(self, product_ids: Sequence[str]) -> dict[str, Vector]:
         return {
@@ -159,7 +182,6 @@ class PineconeVectors:
         }
 
     def unindexed(self, product_ids: Sequence[str]) -> list[str]:
-        """Return none: Pinecone does not tell."""
         del product_ids
         self._need_index()
         return []
@@ -184,7 +206,6 @@ class PineconeVectors:
         ef: int | None = None,
         exact: bool = False,
     ) -> list[list[Neighbor]]:
-        """See ports.VectorStore; Pinecone has neither ``ef`` nor ``exact``: both are ignored."""
         del ef, exact
         vectors = [self._numbers(vector, "the query") for vector in queries]
         return self._closest(vectors, limit, where)
@@ -200,6 +221,8 @@ class PineconeVectors:
     ) -> dict[str, list[Neighbor]]:
         del ef, exact
         found = self._fetch(product_ids)
+        if not found:
+            return {}
         answers = self._closest([r.values for r in found.values()], limit, where)
         return dict(zip(found, answers, strict=True))
 
@@ -260,25 +283,18 @@ class PineconeVectors:
                 hint="recsys reembed, or recsys index drop and recsys index create",
             )
 
-    def _wait_until_visible(self, written: Mapping[str, Record]) -> None:
-        """Look until each is there, or something newer. Raises BackendUnavailable."""
-        end = time.monotonic() + _VISIBLE_WITHIN_S
-        missing = dict(written)
-        while missing:
-            found = self._fetch(list(missing))
-            missing = {
-                i: record
-                for i, record in missing.items()
-                if i not in found or records.position(found[i]) < records.position(record)
-            }
-            if missing and time.monotonic() > end:
+    def _wait_while(self, left: Callable[[], int]) -> None:
+        """Look until none is left of what is not shown as it is. Raises BackendUnavailable."""
+        end, pause_s = time.monotonic() + _SHOWN_WITHIN_S, _FIRST_LOOK_S
+        while self._waits and (count := left()):
+            if time.monotonic() > end:
                 raise BackendUnavailable(
-                    f"Pinecone does not show {len(missing)} of {len(written)} embeddings after"
-                    f" {_VISIBLE_WITHIN_S:.0f} s",
+                    f"Pinecone has not shown for {_SHOWN_WITHIN_S:.0f} s what was written"
+                    f" ({count} products)",
                     hint="try again",
                 )
-            if missing:
-                time.sleep(_LOOK_EVERY_S)
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_LOOK_S)
 
 
 def _after(
@@ -298,6 +314,13 @@ def _after(
         text_digest=earlier.text_digest,
     )
     return records.record(embedding._replace(source=source), before.values)
+
+
+def _shows(shown: Record | None, written: Record, before: Record | None) -> bool:
+    """Whether this is what was written, or what somebody else has written since."""
+    if shown is None or records.position(shown) < records.position(written):
+        return False
+    return before is None or shown.metadata != before.metadata or shown.metadata == written.metadata
 
 
 def _cuts_a_tie(found: Sequence[Neighbor], asked: int, limit: int) -> bool:

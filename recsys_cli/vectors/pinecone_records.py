@@ -2,13 +2,16 @@
 
 The metadata: ``id`` (the product's own), ``name``, ``category``, ``price`` (absent where there is
 none), ``updated_at``, ``position``, ``model_version``, ``text_digest``, and ``attribute_NAME`` of
-each attribute of the index.
+each attribute of the index. Together they have at most 40,000 bytes, as Pinecone wants it: a name
+is cut, and of what is filtered by the longest is left out, so that one product fails no batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 from recsys_cli.connections.pinecone import Record, key_of
 from recsys_cli.domain import (
@@ -19,19 +22,18 @@ from recsys_cli.domain import (
     SearchFilter,
     StoredEmbedding,
 )
-from recsys_cli.errors import InvalidData
 from recsys_cli.ports import Embedding, Vector
 
 _LONGEST_NAME = 2000
 _MOST_BYTES = 40_000
-"""Of the metadata of a record. Pinecone's limit is 40 KB, counted its own way."""
+"""Of the metadata of a record as JSON. Pinecone's limit is 40 KB, counted its own way."""
 
 _TIE_DIGITS = 6
 _ATTRIBUTE = "attribute_"
 
 
 def record(embedding: Embedding, vector: Sequence[float]) -> Record:
-    """Return the record; a name, which is only shown, is cut. Raises InvalidData if too large."""
+    """Return the record, with as much of the metadata as Pinecone takes."""
     shown, source = embedding.metadata, embedding.source
     metadata: dict[str, Any] = {
         "id": embedding.product_id,
@@ -45,14 +47,19 @@ def record(embedding: Embedding, vector: Sequence[float]) -> Record:
     }
     if shown.price is not None:
         metadata["price"] = float(shown.price)
-    size = sum(len(name.encode()) + len(str(value).encode()) for name, value in metadata.items())
-    if size > _MOST_BYTES:
-        raise InvalidData(
-            f"product {embedding.product_id!r} has {size} bytes to filter by; Pinecone keeps"
-            f" {_MOST_BYTES}",
-            hint="index fewer attributes, or shorten its category",
-        )
-    return Record(key_of(embedding.product_id), vector, metadata)
+    return Record(key_of(embedding.product_id), vector, _fitted(metadata))
+
+
+def _fitted(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the longest category or attribute until the rest is small enough."""
+    while len(msgspec.json.encode(metadata)) > _MOST_BYTES:
+        longest = max(_filtered_by(metadata), key=lambda name: len(metadata[name].encode()))
+        metadata = {name: value for name, value in metadata.items() if name != longest}
+    return metadata
+
+
+def _filtered_by(metadata: Mapping[str, Any]) -> list[str]:
+    return [name for name in metadata if name == "category" or name.startswith(_ATTRIBUTE)]
 
 
 def embedding(found: Record, attributes: Sequence[str]) -> Embedding:

@@ -28,7 +28,7 @@ def server() -> Iterator[PineconeServer]:
 
 @pytest.fixture
 def index(server: PineconeServer) -> Iterator[PineconeIndex]:
-    index = PineconeIndex(server.host, api_key=API_KEY, cloud="aws", region="us-east-1")
+    index = PineconeIndex(server.host, api_key=API_KEY, cloud="aws", region="r", control="")
     yield index
     index.close()
 
@@ -60,7 +60,7 @@ def nearest(recsys: Recsys) -> str:
 
 def test_from_a_file_to_neighbors(shop: Recsys, server: PineconeServer) -> None:
     assert nearest(shop) == "kettle-2"
-    assert {len(held) for held in server.namespaces.values()} == {6}
+    assert {len(held) for held in server.data.namespaces.values()} == {6}
     for command in ("lag", "pending", "health", "doctor", "dlq list", "index info"):
         result = shop(*command.split())
         assert API_KEY not in result.out + result.err
@@ -71,7 +71,7 @@ def test_another_generation_serves_and_the_earlier_one_again(
     shop: Recsys, server: PineconeServer
 ) -> None:
     shop("reembed")
-    assert len(server.namespaces) == 2
+    assert len(server.data.namespaces) == 2
     assert nearest(shop) == "kettle-2"
     shop("index", "rollback")
     assert nearest(shop) == "kettle-2"
@@ -104,7 +104,9 @@ def test_a_service_that_stays_busy_is_unavailable(
 
 
 def test_no_server_is_unavailable() -> None:
-    index = PineconeIndex("http://127.0.0.1:9", api_key=API_KEY, cloud="aws", region="r")
+    index = PineconeIndex(
+        "http://127.0.0.1:9", api_key=API_KEY, cloud="aws", region="r", control=""
+    )
     with pytest.raises(BackendUnavailable, match="no answer from Pinecone"):
         index.stats()
     index.close()
