@@ -102,7 +102,7 @@ class DataPlane:
     def _query(self, body: Record) -> Record:
         name = body.get("namespace", "")
         where = body.get("filter") or {}
-        rows = [r for r in self._shown().get(name, {}).values() if _passes(r["metadata"], where)]
+        rows = [r for r in self._shown().get(name, {}).values() if passes(r["metadata"], where)]
         matches = []
         if rows:
             matrix = np.asarray([row["values"] for row in rows], np.float64)
@@ -174,9 +174,9 @@ _COMPARISONS: dict[str, Any] = {
 }
 
 
-def _passes(metadata: Record, where: Record) -> bool:
+def passes(metadata: Record, where: Record) -> bool:
     return all(
-        all(_passes(metadata, part) for part in wanted)
+        all(passes(metadata, part) for part in wanted)
         if name == "$and"
         else all(_COMPARISONS[how](metadata.get(name), value) for how, value in wanted.items())
         for name, wanted in where.items()

@@ -109,6 +109,7 @@ def test_the_index_is_created_looked_at_and_dropped(
     assert "say --yes" in shop("index", "drop", "--embeddings", exits=2).err
     sys.stdin.close()
     assert pinecone_server.data.namespaces
+    assert "--exact changes nothing" in shop("similar", "kettle-1", "--exact").err
 
     shop("index", "drop", "--yes")
     assert "recsys index create" in shop("similar", "kettle-1", exits=1).err

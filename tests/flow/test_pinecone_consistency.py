@@ -207,6 +207,22 @@ def test_a_write_that_takes_effect_too_late_is_found_and_mended(
     stocked("doctor")
 
 
+def test_a_read_may_show_what_was_there_before(
+    fast: Consumer, pinecone_server: PineconeServer
+) -> None:
+    store = fast.backends.get_vector_store()
+    assert store.is_eventually_consistent
+    assert not store.can_tell_unindexed
+    before = store.stored(["p0"])["p0"]
+    pinecone_server.data.stale_reads = 4
+    fast.change("p0", {"name": "Reading lamp"})
+    fast.change("new", {"name": "Lamp"})
+    assert store.stored(["p0", "new"])["p0"] != before
+    assert store.get(["new"]) == {}
+    assert store.unindexed(["p0", "new"]) == [], "though no search finds the new one yet"
+    wait_until(lambda: store.get(["new"]), 10, "it is shown in the end")
+
+
 def test_waiting_until_visible_is_what_makes_it_visible(
     stocked: Recsys, pinecone_server: PineconeServer
 ) -> None:
