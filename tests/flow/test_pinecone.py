@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pinecone as sdk
 import pytest
 
 from recsys_cli.connections import pinecone as connection
@@ -278,15 +277,11 @@ def test_the_stand_in_refuses_what_is_not_in_the_contract(pinecone_server: Pinec
     pinecone_server.violations.clear()
 
 
-def test_the_bare_sdk_finds_what_it_wrote(
-    pinecone_server: PineconeServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_bare_sdk_finds_what_it_wrote(pinecone_server: PineconeServer) -> None:
     rows = np.random.default_rng(2).normal(size=(250, 384)).astype(np.float32)
     names = [f"p{n}" for n in range(250)]
-    with sdk.Index(host=pinecone_server.host, api_key=API_KEY) as index:
-        monkeypatch.setattr(sdk, "Index", lambda **_: index)
-        pinecone.writer(pinecone_server.host, names, rows, [{"category": "c"}] * 250)()
-        assert pinecone.asker(pinecone_server.host)(rows[7])[0] == "p7"
+    pinecone.writer(pinecone_server.host, names, rows, [{"category": "c"}] * 250)()
+    assert pinecone.asker(pinecone_server.host)(rows[7])[0] == "p7"
     assert pinecone_server.requests.count("/vectors/upsert") == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -28,7 +29,8 @@ def writer(
     ]
 
     def write() -> None:
-        index.upsert(vectors=rows, namespace=_NAMESPACE, batch_size=_BATCH, show_progress=False)
+        with index:
+            index.upsert(vectors=rows, namespace=_NAMESPACE, batch_size=_BATCH, show_progress=False)
 
     return write
 
@@ -43,4 +45,5 @@ def asker(address: str) -> Callable[[npt.NDArray[Any]], list[str]]:
         )
         return [match.id for match in found.matches]
 
+    weakref.finalize(ask, index.close)
     return ask
