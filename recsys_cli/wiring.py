@@ -65,7 +65,8 @@ class Backends:
         """Return where the neighbor lists of a generation go in Redis. Raises UsageError."""
         if self.settings.vectors_backend is not VectorsBackend.REDIS:
             raise UsageError(
-                "neighbor lists for one GET need Redis, and the vectors are in the embedded file",
+                "neighbor lists for one GET need Redis, and the vectors are not there"
+                f" (VECTOR_STORE_TYPE is {self.settings.vectors_backend})",
                 hint="name it by --redis or REDIS_URL, or export to a file",
             )
         from recsys_cli.vectors.redis_neighbors import RedisNeighbors
