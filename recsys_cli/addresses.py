@@ -63,6 +63,12 @@ def is_encrypted(url: str) -> bool:
     return url.startswith("rediss://")
 
 
+def sends_in_clear(url: str) -> bool:
+    """Whether what goes to this host leaves the machine for all on the way to read."""
+    is_near = url.partition("://")[2].startswith(("127.", "localhost", "[::1]"))
+    return url.startswith("http://") and not is_near
+
+
 def is_unverified(url: str) -> bool:
     """Whether anybody may pass for the server: TLS, but asked not to look who it is."""
     wanted = options(url)

@@ -16,7 +16,7 @@ driver's own exception leaves an adapter. Adapters may be used from several thre
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, TypeAlias
 
 from recsys_cli.deliveries import DeadLetter, Delivery, Failure, PendingEvent
 from recsys_cli.domain import (
@@ -310,6 +310,18 @@ class VectorStore(Connected, Protocol):
     ``IndexMissing`` may also mean that the generation is gone: another one serves by then.
     """
 
+    is_eventually_consistent: ClassVar[bool] = False
+    """Any method may show for a while what was there before a write or a removal.
+
+    So nothing is to be written that builds upon what was read.
+    """
+
+    can_search_exactly: ClassVar[bool] = True
+    """A search with ``exact`` compares with every vector; else it ignores that."""
+
+    can_tell_unindexed: ClassVar[bool] = True
+    """``unindexed`` names what no search can find; else it names nothing."""
+
     def create_index(self, spec: IndexSpec) -> bool:
         """Create the index; return False where it exists with this schema already.
 
@@ -331,6 +343,8 @@ class VectorStore(Connected, Protocol):
 
     def write(self, embeddings: Sequence[Embedding]) -> None:
         """Store the embeddings; each is findable once this returns, if there is an index.
+
+        Where ``is_eventually_consistent``, once it is shown.
 
         One whose position is older than the stored one's is ignored. One without a vector changes
         the metadata of the stored embedding, and is ignored where there is none. A vector of
@@ -355,7 +369,10 @@ class VectorStore(Connected, Protocol):
         ...
 
     def unindexed(self, product_ids: Sequence[str]) -> list[str]:
-        """Return those of the stored embeddings that no search can find. Needs an index."""
+        """Return those of the stored embeddings that no search can find. Needs an index.
+
+        None where not ``can_tell_unindexed``.
+        """
         ...
 
     def entries(self) -> Iterator[list[Embedding]]:
@@ -385,7 +402,7 @@ class VectorStore(Connected, Protocol):
 
         All queries travel in one call. ``ef``: candidates to keep while going through the graph;
         None: as the index is set. ``exact``: compare with every vector instead. A store that
-        always does ignores both.
+        always does, or where not ``can_search_exactly``, ignores both.
 
         The score is the cosine similarity, the same on every backend to 1e-5. Filter values are
         data: no character in them has a meaning. Attributes must be those of the index. Raises

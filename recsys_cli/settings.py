@@ -18,13 +18,13 @@ from typing import Annotated, Any, get_args
 import msgspec
 from msgspec import Meta
 
-from recsys_cli.addresses import has_secret, is_encrypted, is_unverified, redact
+from recsys_cli.addresses import has_secret, is_encrypted, is_unverified, redact, sends_in_clear
 from recsys_cli.errors import SettingsError
 
 NEIGHBOR_IS_STRONG = 0.75
 """The cosine from which on two products count as close, where SIMILARITY_THRESHOLD is not set."""
 
-SECRETS = frozenset({"redis_password"})
+SECRETS = frozenset({"pinecone_api_key", "redis_password"})
 _NAME = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
@@ -38,6 +38,7 @@ class EventsBackend(StrEnum):
 class VectorsBackend(StrEnum):
     EMBEDDED = "embedded"
     REDIS = "redis"
+    PINECONE = "pinecone"
 
 
 class ModelKind(StrEnum):
@@ -68,6 +69,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_password: str | None = None
     redis_tls: bool = False
     redis_ca_certs: str | None = None
+    pinecone_api_key: str | None = None
+    pinecone_host: str | None = None
+    pinecone_cloud: _NAME = "aws"
+    pinecone_region: _NAME = "us-east-1"
+    pinecone_controller_host: _NAME = "https://api.pinecone.io"
+    pinecone_wait_visible: bool = False
     recsys_home: str = ""
     origins: dict[str, str] = {}
 
@@ -131,6 +138,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 "the certificate of Redis is not verified, as its URL asks: whoever is in between"
                 " can read and change everything"
             )
+        if "pinecone" in self._backends.values() and sends_in_clear(self.pinecone_host or ""):
+            said.append(
+                "PINECONE_HOST is http://: everybody on the way can read the API key and change"
+                " everything; write https://"
+            )
         return said
 
     def shown(self) -> list[tuple[str, str, str]]:
@@ -171,6 +183,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 return f"embedded file {self.embedded_path}"
             case EventsBackend.REDIS | VectorsBackend.REDIS:
                 return f"Redis at {redact(self.redis_address)}"
+            case VectorsBackend.PINECONE:
+                return f"Pinecone at {redact(self.pinecone_host or '(PINECONE_HOST is not set)')}"
 
 
 def load(

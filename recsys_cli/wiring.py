@@ -14,6 +14,7 @@ from recsys_cli.generations import Generation, serving
 from recsys_cli.settings import EventsBackend, ModelKind, Settings, VectorsBackend
 
 if TYPE_CHECKING:
+    from recsys_cli.connections.pinecone import PineconeIndex
     from recsys_cli.connections.redis import RedisConnection
     from recsys_cli.connections.sqlite import EmbeddedFile
     from recsys_cli.ports import (
@@ -64,7 +65,8 @@ class Backends:
         """Return where the neighbor lists of a generation go in Redis. Raises UsageError."""
         if self.settings.vectors_backend is not VectorsBackend.REDIS:
             raise UsageError(
-                "neighbor lists for one GET need Redis, and the vectors are in the embedded file",
+                "neighbor lists for one GET need Redis, and the vectors are not there"
+                f" (VECTOR_STORE_TYPE is {self.settings.vectors_backend})",
                 hint="name it by --redis or REDIS_URL, or export to a file",
             )
         from recsys_cli.vectors.redis_neighbors import RedisNeighbors
@@ -75,7 +77,15 @@ class Backends:
     def close(self) -> None:
         """Close what was opened; harmless when nothing was."""
         with self._lock:
-            for name in ("_events", "_letters", "_catalog", "_generations", "_redis", "_file"):
+            for name in (
+                "_events",
+                "_letters",
+                "_catalog",
+                "_generations",
+                "_pinecone",
+                "_redis",
+                "_file",
+            ):
                 adapter = self.__dict__.pop(name, None)
                 if adapter is not None:
                     adapter.close()
@@ -140,6 +150,16 @@ class Backends:
                 from recsys_cli.vectors.redis_generations import RedisGenerations
 
                 return RedisGenerations(self._redis, index=index, dimension=dimension)
+            case VectorsBackend.PINECONE:
+                from recsys_cli.vectors.pinecone_generations import PineconeGenerations
+
+                return PineconeGenerations(
+                    self._pinecone,
+                    self._catalog,
+                    index=index,
+                    dimension=dimension,
+                    waits_until_visible=self.settings.pinecone_wait_visible,
+                )
 
     @cached_property
     def _models(self) -> ModelFactory:
@@ -163,6 +183,18 @@ class Backends:
             username=self.settings.redis_username,
             password=self.settings.redis_password,
             ca_certs=self.settings.redis_ca_certs,
+        )
+
+    @cached_property
+    def _pinecone(self) -> PineconeIndex:
+        from recsys_cli.connections.pinecone import PineconeIndex
+
+        return PineconeIndex(
+            self.settings.pinecone_host,
+            api_key=self.settings.pinecone_api_key,
+            cloud=self.settings.pinecone_cloud,
+            region=self.settings.pinecone_region,
+            control=self.settings.pinecone_controller_host,
         )
 
     @cached_property

@@ -22,6 +22,11 @@ def operator_rules() -> list[str]:
     return _rules()[1]
 
 
+def pinecone_rules() -> list[str]:
+    """Return what everybody needs on top where the embeddings are on Pinecone."""
+    return _rules()[2]
+
+
 @contextlib.contextmanager
 def acl_user(server: RedisServer, rules: Sequence[str], name: str = "recsys") -> Iterator[str]:
     """Yield the name of a user who may do this and no more, for the length of the block."""

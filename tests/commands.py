@@ -51,7 +51,7 @@ class Recsys:
         captured = self._capsys.readouterr()
         code = exit_.value.code
         result = Result(code if isinstance(code, int) else int(code is not None), *captured)
-        assert "Traceback" not in result.err
+        assert "Traceback" not in result.err, result.err
         assert exits in (None, result.exit_code), result
         return result
 

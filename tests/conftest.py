@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -12,9 +13,13 @@ from tests.servers import RedisServer, running_redis
 from tests.shops import move_to
 from tests.tls import Authority
 
+if TYPE_CHECKING:
+    from tests.pinecone_server import PineconeServer
+
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 SETTINGS = (
+    "PINECONE_",
     "REDIS_",
     "RECSYS_",
     "PRODUCT_",
@@ -53,6 +58,15 @@ def redis_server(_redis_session: RedisServer) -> RedisServer:
     with _redis_session.client() as client:
         client.flushall()
     return _redis_session
+
+
+@pytest.fixture
+def pinecone_server() -> Iterator[PineconeServer]:
+    """A running stand-in for Pinecone, with an empty index of 384 dimensions."""
+    from tests.pinecone_server import PineconeServer
+
+    with PineconeServer(dimension=384).running() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,8 @@ import pytest
 
 from tests.servers import RedisServer
 
-SHOPS = ("embedded", "redis")
+SHOPS = ("embedded", "redis", "embedded+pinecone", "redis+pinecone")
+"""``a+b``: events and catalog on a, embeddings on b."""
 
 
 def move_to(shop: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,11 +17,16 @@ def move_to(shop: str, request: pytest.FixtureRequest, monkeypatch: pytest.Monke
 
 
 def _settings(shop: str, request: pytest.FixtureRequest) -> dict[str, str]:
-    match shop:
-        case "embedded":
+    match shop.split("+"):
+        case ["embedded"]:
             return {}
-        case "redis":
+        case ["redis"]:
             redis: RedisServer = request.getfixturevalue("redis_server")
             return {"REDIS_URL": redis.url}
+        case [events, "pinecone"]:
+            from tests.pinecone_server import PineconeServer
+
+            server: PineconeServer = request.getfixturevalue("pinecone_server")
+            return _settings(events, request) | server.settings
         case _:
             raise ValueError(shop)

@@ -71,7 +71,7 @@ def restore(
     from recsys_cli.pipeline.backup import read_checked
 
     read, _ = _formats(form, backup_file)
-    with options.backends(redis) as opened:
+    with options.backends(redis, wait_visible=True) as opened:
         done = _restored(opened, read_checked(backup_file, read), replace=replace)
     _show(done, json=json)
 

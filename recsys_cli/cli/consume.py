@@ -45,6 +45,7 @@ def consume(
     status_interval: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="Time between two status lines.")
     ] = 5.0,
+    wait_visible: options.WaitVisible = False,
     redis: options.RedisUrl = None,
 ) -> None:
     """Turn events into embeddings and keep the index current, in the foreground.
@@ -53,7 +54,7 @@ def consume(
     """
     from recsys_cli.pipeline.consume import ConsumeOptions
 
-    with options.backends(redis, claim_idle_ms=claim_idle_ms) as opened:
+    with options.backends(redis, claim_idle_ms=claim_idle_ms, wait_visible=wait_visible) as opened:
         how = ConsumeOptions(
             consumer=consumer_id or opened.settings.consumer_id,
             batch_size=batch_size,

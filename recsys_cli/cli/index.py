@@ -210,7 +210,7 @@ def rollback(
     from recsys_cli.pipeline.fill import Pace
 
     with (
-        options.backends(redis) as opened,
+        options.backends(redis, wait_visible=True) as opened,
         exiting_on_signals(),
         render.progress("roll back") as bar,
     ):

@@ -39,6 +39,10 @@ Attributes = Annotated[
     ),
 ]
 
+WaitVisible = Annotated[
+    bool, typer.Option("--wait-visible", help="Wait until Pinecone shows what was written.")
+]
+
 redis_for_all: ContextVar[str | None] = ContextVar("redis_for_all", default=None)
 """The --redis given before the command's name."""
 
@@ -50,15 +54,17 @@ def backends(
     home: str | None = None,
     claim_idle_ms: int = 60_000,
     only_redis: bool = False,
+    wait_visible: bool = False,
 ) -> Iterator[Backends]:
     """Open the configured backends, and say on stderr which they are.
 
-    ``only_redis``: all of them in that Redis, whatever else is set.
+    ``only_redis``: all of them in that Redis, whatever else is set. ``wait_visible``: where the
+    vector store shows only after a while what was written, wait for it.
     """
     from recsys_cli.cli import render
     from recsys_cli.wiring import Backends
 
-    settings = settings_for(redis, home=home, only_redis=only_redis)
+    settings = settings_for(redis, home=home, only_redis=only_redis, wait_visible=wait_visible)
     render.notice(settings.describe())
     for warning in settings.warnings():
         render.warning(warning)
@@ -76,12 +82,20 @@ def confirm(verb: str, what: str, *, yes: bool) -> None:
 
 
 def settings_for(
-    redis: str | None, *, home: str | None = None, only_redis: bool = False
+    redis: str | None,
+    *,
+    home: str | None = None,
+    only_redis: bool = False,
+    wait_visible: bool = False,
 ) -> Settings:
     """Load the settings under the command's flags."""
     from recsys_cli.settings import load
 
-    flags: dict[str, object] = {"redis_url": redis or redis_for_all.get(), "recsys_home": home}
+    flags: dict[str, object] = {
+        "redis_url": redis or redis_for_all.get(),
+        "recsys_home": home,
+        "pinecone_wait_visible": wait_visible or None,
+    }
     if only_redis:
         names = ("event_processor_type", "catalog_type", "vector_store_type")
         flags |= dict.fromkeys(names, "redis")

@@ -98,7 +98,8 @@ def reembed(
         keep=keep,
     )
     limits = parse_thresholds(threshold or [])
-    with options.backends(redis) as opened:
+    # What was filled is looked at before it serves.
+    with options.backends(redis, wait_visible=True) as opened:
         if if_stale and not (found := run_drift(opened)).crossed(limits):
             render.success(f"model {found.model_version} is not stale: nothing to do")
             return

@@ -127,6 +127,8 @@ def similar(
         attributes=parse_attributes(where or []),
     )
     with options.backends(redis) as opened:
+        if exact and not opened.get_vector_store().can_search_exactly:
+            render.warning("this vector store has no exact search: --exact changes nothing")
         threshold = opened.settings.similarity_threshold
         query = Query(
             limit=limit,

@@ -158,7 +158,7 @@ def _entries(
     counts: EmbedCounts,
 ) -> list[Embedding]:
     model, names = target.model, target.generation.spec.attributes
-    stored = target.vectors.stored([product.id for product in products])
+    stored = _dependable(target.vectors, [product.id for product in products])
     now = utc_now()
     fresh: list[Embedding] = []
     stale: list[tuple[Product, StoredEmbedding]] = []
@@ -183,6 +183,15 @@ def _entries(
         else:
             counts.wordless += 1
     return fresh
+
+
+def _dependable(vectors: VectorStore, product_ids: Sequence[str]) -> dict[str, StoredEmbedding]:
+    """Return what is stored, as far as a write may build upon it.
+
+    Where reads may show what is no longer there, each write is whole: the metadata of now beside a
+    vector of earlier would stay.
+    """
+    return {} if vectors.is_eventually_consistent else vectors.stored(product_ids)
 
 
 def _same_text(stored: StoredEmbedding | None, wanted: StoredEmbedding) -> bool:

@@ -118,9 +118,11 @@ class SimilarProducts:
             return not_found(self._catalog, product_id)
         status = self._events.status()
         if status.lag == 0 and status.pending == 0:
+            shows_late = self._generations.store(self._serving()).is_eventually_consistent
             return NotEmbedded(
                 f"product {product_id!r} is in the catalog but has no embedding, and no event is "
-                "waiting: its text has no words, or its event was given up (recsys dlq list)",
+                "waiting: its text has no words, or its event was given up (recsys dlq list)"
+                + (", or the index does not show it yet" if shows_late else ""),
                 hint=f"recsys product show {product_id}",
             )
         return NotEmbedded(

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from sqlite3 import Connection
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -49,6 +49,10 @@ class _Index(NamedTuple):
 
 class EmbeddedVectors:
     """A VectorStore in ``file``: the embeddings of ``index``, each of ``dimension`` numbers."""
+
+    is_eventually_consistent: ClassVar[bool] = False
+    can_search_exactly: ClassVar[bool] = True
+    can_tell_unindexed: ClassVar[bool] = True
 
     def __init__(
         self, file: EmbeddedFile, *, index: str, dimension: int, generation: int = FIRST

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from recsys_cli.connections.redis import (
     Command,
@@ -55,6 +56,10 @@ class RedisHnsw:
     ``ef_runtime``: candidates that a search keeps, None for what the index was made with.
     ``attributes``: those that can be filtered by, in the order of the index's schema.
     """
+
+    is_eventually_consistent: ClassVar[bool] = False
+    can_search_exactly: ClassVar[bool] = True
+    can_tell_unindexed: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -87,7 +87,7 @@ def test_reading_the_environment_is_recognised(line: str) -> None:
     assert reads_environment(ast.parse(line))
 
 
-LONGEST = {"ports.py": 540}
+LONGEST = {"ports.py": 560}
 """All ports are in one file, because it is read as a whole."""
 
 

@@ -9,13 +9,20 @@ import pytest
 
 from recsys_cli.ports import Catalog, DeadLetters, EventProcessor, Generations, VectorStore
 from tests.contract.backends.embedded import embedded_backend
+from tests.contract.backends.pinecone import pinecone_backend, pinecone_stale_backend
 from tests.contract.backends.redis import redis_acl_backend, redis_backend
 
-__all__ = ["embedded_backend", "redis_acl_backend", "redis_backend"]
+__all__ = [
+    "embedded_backend",
+    "pinecone_backend",
+    "pinecone_stale_backend",
+    "redis_acl_backend",
+    "redis_backend",
+]
 
 EVENTS = ["embedded", "redis", "redis_acl"]
 CATALOGS = ["embedded", "redis", "redis_acl"]
-VECTORS = ["embedded", "redis", "redis_acl"]
+VECTORS = ["embedded", "redis", "redis_acl", "pinecone", "pinecone_stale"]
 
 
 class EventsSide(Protocol):

@@ -294,6 +294,27 @@ def test_the_answer_is_that_of_brute_force(
     )
 
 
+def test_an_exact_search_is_exact_or_said_to_be_none(store: VectorStore) -> None:
+    rng = np.random.default_rng(5)
+    rows = {f"p{n}": unit(*rng.normal(size=DIMENSION)) for n in range(500)}
+    store.write([entry(product_id, row) for product_id, row in rows.items()])
+    query = unit(*rng.normal(size=DIMENSION))
+    (found,) = store.search_many([query], 10, ef=1, exact=True)
+    if not store.can_search_exactly:
+        assert found == store.search(query, 10)
+        return
+    best = sorted((float(row @ query) for row in rows.values()), reverse=True)[:10]
+    np.testing.assert_allclose([n.similarity_score for n in found], best, atol=1e-5)
+
+
+def test_what_can_be_found_is_not_unindexed(store: VectorStore) -> None:
+    store.write([entry("a", unit(1))])
+    assert store.unindexed(["a", "never there"]) == []
+    store.drop_index(embeddings=False)
+    with pytest.raises(IndexMissing):
+        store.unindexed(["a"])
+
+
 def test_many_queries_get_what_each_alone_would(store: VectorStore) -> None:
     rows = [unit(1, n / 7, n % 3) for n in range(40)]
     store.write([entry(f"p-{n}", row) for n, row in enumerate(rows)])

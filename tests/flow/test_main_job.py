@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from recsys_cli.settings import load
+from recsys_cli.wiring import Backends
 from tests.commands import Recsys
 from tests.shops import SHOPS
 
@@ -64,8 +66,13 @@ def test_a_changed_row_carries_only_what_changed(recsys: Recsys, tmp_path: Path)
     assert (changed["updated"], changed["unchanged"]) == (1, 5)
 
     drained = recsys("consume", "--drain")
-    assert "embedded 0" in drained.err, "a price is no text: nothing to embed again"
-    assert "refreshed 1" in drained.err
+    with Backends(load()) as opened:
+        is_written_whole = opened.get_vector_store().is_eventually_consistent
+    if is_written_whole:
+        assert "embedded 1" in drained.err, "nothing is built upon what a read has shown"
+    else:
+        assert "embedded 0" in drained.err, "a price is no text: nothing to embed again"
+        assert "refreshed 1" in drained.err
     assert recsys("product", "show", "lamp-1", "--json").json["price"] == 69.0
     (lamp,) = recsys("similar", "--text", "desk lamp", "-n", 1, "--json").json["neighbors"]
     assert (lamp["product_id"], lamp["price"]) == ("lamp-1", 69.0)

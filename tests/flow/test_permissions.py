@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -20,17 +20,20 @@ from recsys_cli.pipeline.products import put_product, remove_product, update_pro
 from recsys_cli.pipeline.similar import Query, Similar, SimilarProducts
 from recsys_cli.settings import load
 from recsys_cli.wiring import Backends
-from tests.acl import PASSWORD, acl_user, operator_rules, worker_rules
+from tests.acl import PASSWORD, acl_user, operator_rules, pinecone_rules, worker_rules
 from tests.faults import FaultyModels
+from tests.pinecone_server import PineconeServer
 from tests.servers import RedisServer
 
 CLAIM_IDLE_MS = 1
 
 
 @contextmanager
-def backends(server: RedisServer, user: str) -> Iterator[Backends]:
+def backends(
+    server: RedisServer, user: str, more: Mapping[str, str] | None = None
+) -> Iterator[Backends]:
     environ = {"REDIS_URL": server.url, "REDIS_USERNAME": user, "REDIS_PASSWORD": PASSWORD}
-    with Backends(load({}, environ), claim_idle_ms=CLAIM_IDLE_MS) as opened:
+    with Backends(load({}, environ | dict(more or {})), claim_idle_ms=CLAIM_IDLE_MS) as opened:
         yield opened
 
 
@@ -145,6 +148,30 @@ def test_a_worker_needs_each_permission(with_index: RedisServer, needless: str) 
     with (
         acl_user(with_index, rules) as user,
         backends(with_index, user) as opened,
+        pytest.raises(CommandUnavailable, match="does not let this user"),
+    ):
+        work(opened)
+
+
+def test_with_pinecone_a_worker_needs_no_search(
+    redis_server: RedisServer, pinecone_server: PineconeServer
+) -> None:
+    rules = [rule for rule in worker_rules() if not rule.startswith("+ft.")] + pinecone_rules()
+    with (
+        acl_user(redis_server, rules) as user,
+        backends(redis_server, user, pinecone_server.settings) as opened,
+    ):
+        work(opened)
+
+
+@pytest.mark.parametrize("needless", pinecone_rules())
+def test_with_pinecone_a_worker_needs_each_of_these_too(
+    redis_server: RedisServer, pinecone_server: PineconeServer, needless: str
+) -> None:
+    rules = worker_rules() + [rule for rule in pinecone_rules() if rule != needless]
+    with (
+        acl_user(redis_server, rules) as user,
+        backends(redis_server, user, pinecone_server.settings) as opened,
         pytest.raises(CommandUnavailable, match="does not let this user"),
     ):
         work(opened)

@@ -6,9 +6,11 @@ import inspect
 import sqlite3
 from pathlib import Path
 
+import pinecone.errors
 import pytest
 import redis.exceptions
 
+from recsys_cli.connections.pinecone_errors import translated as of_pinecone
 from recsys_cli.connections.redis import RedisConnection
 from recsys_cli.connections.redis_errors import translation as of_redis
 from recsys_cli.connections.sqlite import EmbeddedFile
@@ -16,6 +18,7 @@ from recsys_cli.connections.sqlite_errors import translation as of_sqlite
 from recsys_cli.errors import (
     BackendRefused,
     BackendUnavailable,
+    IndexMissing,
     NotOurFile,
     RecsysError,
     SettingsError,
@@ -31,6 +34,13 @@ SQLITE = [
     error
     for _, error in inspect.getmembers(sqlite3, inspect.isclass)
     if issubclass(error, sqlite3.Error | sqlite3.Warning)
+]
+
+
+PINECONE = [
+    error
+    for _, error in inspect.getmembers(pinecone.errors, inspect.isclass)
+    if issubclass(error, pinecone.errors.PineconeError)
 ]
 
 
@@ -52,6 +62,22 @@ def test_every_error_of_sqlite_is_translated(error: type[sqlite3.Error]) -> None
     translated = of_sqlite(Path("shop.db"), error("something went wrong"))
     assert isinstance(translated, RecsysError)
     assert "shop.db" in str(translated)
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 404, 408, 429, 500, 503])
+@pytest.mark.parametrize("error", PINECONE, ids=lambda error: error.__name__)
+def test_every_error_of_pinecone_is_translated(
+    error: type[pinecone.errors.PineconeError], status: int
+) -> None:
+    instance = made(error)
+    instance.__dict__.update(message="something went wrong", status_code=status)
+    assert isinstance(instance, pinecone.errors.PineconeError)
+    translated = of_pinecone(instance, "index.example")
+    assert isinstance(translated, BackendUnavailable | BackendRefused | IndexMissing)
+    is_ours = isinstance(
+        instance, pinecone.errors.PineconeValueError | pinecone.errors.PineconeTypeError
+    )
+    assert "index.example" in str(translated) or is_ours
 
 
 def test_a_wrong_password_is_refused_and_not_shown(redis_server: RedisServer) -> None:

@@ -133,3 +133,13 @@ def test_warnings_tell_what_is_seen_and_what_is_not_verified() -> None:
     assert "REDIS_PASSWORD" in seen
     (unverified,) = load({}, {"REDIS_URL": "rediss://cache?ssl_cert_reqs=none"}).warnings()
     assert "not verified" in unverified
+
+
+def test_an_api_key_in_clear_is_warned_of() -> None:
+    def said(host: str) -> list[str]:
+        return load({}, {"VECTOR_STORE_TYPE": "pinecone", "PINECONE_HOST": host}).warnings()
+
+    (warning,) = said("http://index.example")
+    assert "API key" in warning
+    assert said("https://index.example") == said("index.example") == []
+    assert said("http://127.0.0.1:5080") == []

@@ -6,7 +6,7 @@ import pytest
 
 from recsys_cli.ports import Catalog, DeadLetters, EventProcessor, Generations, VectorStore
 from tests import acl
-from tests.acl import acl_user, operator_rules, worker_rules
+from tests.acl import acl_user, operator_rules, pinecone_rules, worker_rules
 from tests.servers import RedisServer
 from tests.tls import Authority, tls_proxy
 
@@ -70,7 +70,7 @@ def redis_acl_backend(redis_server: RedisServer, authority: Authority) -> Iterat
     """Redis over TLS, as the user that the README describes, who may do no more than needed."""
     with (
         tls_proxy(redis_server.port, authority.server_side("localhost")) as port,
-        acl_user(redis_server, worker_rules() + operator_rules()) as user,
+        acl_user(redis_server, worker_rules() + operator_rules() + pinecone_rules()) as user,
     ):
         url = f"rediss://localhost:{port}/0"
         yield RedisBackend(url, username=user, password=acl.PASSWORD, ca_certs=str(authority.file))

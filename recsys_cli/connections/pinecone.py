@@ -1,0 +1,269 @@
+"""One index of Pinecone: calls in batches within its limits, several under way at once.
+
+The SDK tries again by itself, up to three times, after 408, 429 and 5xx: with growing, random
+pauses, or as long as Retry-After says. It is opened with the first call.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from hashlib import sha256
+from threading import Lock
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote
+
+from recsys_cli.addresses import redact
+from recsys_cli.connections.pinecone_control import ControlPlane
+from recsys_cli.connections.pinecone_errors import translated
+from recsys_cli.errors import MissingDependency, SettingsError
+
+try:
+    import pinecone
+    from pinecone.errors import NotFoundError, PineconeError
+    from pinecone.models.vectors.responses import ListResponse
+except ImportError as error:
+    raise MissingDependency(
+        f"VECTOR_STORE_TYPE=pinecone needs the package {error.name}",
+        hint="pip install 'recsys-cli[pinecone]'",
+    ) from error
+
+_AT_ONCE = 8
+_TIMEOUT_S = 30.0
+_PAGE = 100
+_FETCHED_CHARACTERS = 6000
+"""Ids to fetch travel in the address, which proxies cut at some 8 KB."""
+
+_WRITTEN_RECORDS, _WRITTEN_BYTES = 1000, 1_800_000
+_DELETED = 1000
+_LONGEST_ID = 512
+_PLAIN_ID = re.compile(r"[!-\"$-~][!-~]*")
+_BYTES_PER_NUMBER = 24
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Record(NamedTuple):
+    """A vector as Pinecone holds it. ``score`` only in the answer to a query."""
+
+    key: str
+    values: Sequence[float]
+    metadata: Mapping[str, Any]
+    score: float = 0.0
+
+
+class Stats(NamedTuple):
+    """``counts``: vectors by namespace; ``dimension`` None where the index does not say."""
+
+    dimension: int | None
+    counts: Mapping[str, int]
+
+
+def key_of(text: str) -> str:
+    """Return an id for any text: itself where Pinecone takes it, its hash behind a # otherwise."""
+    if len(text) <= _LONGEST_ID and _PLAIN_ID.fullmatch(text):
+        return text
+    return "#" + sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class PineconeIndex:
+    """The index at ``host``; ``cloud``, ``region`` and ``control`` plane are for making one."""
+
+    def __init__(
+        self, host: str | None, *, api_key: str | None, cloud: str, region: str, control: str
+    ) -> None:
+        self._host = host
+        self._api_key = api_key
+        self._cloud = cloud
+        self._region = region
+        self._control = control
+        self._lock = Lock()
+        self._opened: pinecone.Index | None = None
+        self._pool: ThreadPoolExecutor | None = None
+
+    @property
+    def address(self) -> str:
+        return redact(self._host) if self._host else "(PINECONE_HOST is not set)"
+
+    @property
+    def has_host(self) -> bool:
+        return self._host is not None
+
+    def make(self, name: str, dimension: int) -> str:
+        """Make the index in the cloud, and return its host; see ``ControlPlane.make``."""
+        plane = ControlPlane(self._control, self._key())
+        return plane.make(name, dimension=dimension, cloud=self._cloud, region=self._region)
+
+    def stats(self) -> Stats:
+        answer = self._call(lambda index: index.describe_index_stats())
+        counts = {name: found.vector_count for name, found in answer.namespaces.items()}
+        return Stats(answer.dimension, counts)
+
+    def upsert(self, namespace: str, records: Iterable[Record]) -> None:
+        batches = _batched(records, _WRITTEN_RECORDS, _WRITTEN_BYTES, _record_bytes)
+        self._gather(batches, lambda index, batch: _upsert(index, namespace, batch))
+
+    def fetch(self, namespace: str, keys: Iterable[str]) -> dict[str, Record]:
+        batches = _batched(dict.fromkeys(keys), _PAGE, _FETCHED_CHARACTERS, _address_bytes)
+        answers = self._gather(
+            batches, lambda index, batch: index.fetch(ids=batch, namespace=namespace).vectors
+        )
+        return {
+            key: Record(key, found.values, found.metadata or {})
+            for answer in answers
+            for key, found in answer.items()
+        }
+
+    def query(
+        self,
+        namespace: str,
+        vectors: Sequence[Sequence[float]],
+        limit: int,
+        where: Mapping[str, Any] | None,
+    ) -> list[list[Record]]:
+        """Return for each vector the closest records, with their metadata, without values."""
+        answers = self._gather(
+            vectors,
+            lambda index, vector: (
+                index.query(
+                    vector=vector,
+                    top_k=limit,
+                    namespace=namespace,
+                    filter=where,
+                    include_metadata=True,
+                ).matches
+            ),
+        )
+        return [
+            [Record(match.id, (), match.metadata or {}, match.score) for match in matches]
+            for matches in answers
+        ]
+
+    def delete(self, namespace: str, keys: Iterable[str]) -> None:
+        batches = _batched(keys, _DELETED, _WRITTEN_BYTES, len)
+        self._gather(batches, lambda index, batch: _delete(index, namespace, batch))
+
+    def delete_all(self, namespace: str) -> None:
+        self._call(lambda index: _delete(index, namespace, None))
+
+    def pages(self, namespace: str) -> Iterator[list[str]]:
+        """Yield the keys of all records, up to 100 at a time."""
+        token: str | None = None
+        while True:
+            page = self._call(partial(_page, namespace, token))
+            if keys := [item.id for item in page.vectors if item.id is not None]:
+                yield keys
+            token = page.pagination.next if page.pagination else None
+            if not token:
+                return
+
+    def close(self) -> None:
+        with self._lock:
+            pool, self._pool = self._pool, None
+            index, self._opened = self._opened, None
+        if pool:
+            pool.shutdown()
+        if index:
+            index.close()
+
+    def _gather(
+        self, items: Iterable[Item], call: Callable[[pinecone.Index, Item], Result]
+    ) -> list[Result]:
+        """Call for each of the items, several at once; raise the first error, after all ended."""
+        calls = [partial(self._call, partial(_with, call, item)) for item in items]
+        if len(calls) < 2:
+            return [one() for one in calls]
+        pool = self._threads()
+        futures = [pool.submit(one) for one in calls]
+        for future in futures:
+            future.exception()
+        return [future.result() for future in futures]
+
+    def _call(self, call: Callable[[pinecone.Index], Result]) -> Result:
+        index = self._index()
+        try:
+            return call(index)
+        except PineconeError as error:
+            raise translated(error, self.address) from error
+
+    def _index(self) -> pinecone.Index:
+        with self._lock:
+            if self._opened is None:
+                if self._host is None:
+                    raise SettingsError(
+                        "PINECONE_HOST is not set",
+                        hint="recsys index create makes an index and says its host",
+                    )
+                try:
+                    self._opened = pinecone.Index(
+                        host=self._host, api_key=self._key(), timeout=_TIMEOUT_S
+                    )
+                except PineconeError as error:
+                    raise translated(error, self.address) from error
+            return self._opened
+
+    def _threads(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(_AT_ONCE, "pinecone")
+            return self._pool
+
+    def _key(self) -> str:
+        if not self._api_key:
+            raise SettingsError(
+                "PINECONE_API_KEY is not set", hint="set it to an API key of the Pinecone project"
+            )
+        return self._api_key
+
+
+def _upsert(index: pinecone.Index, namespace: str, batch: Sequence[Record]) -> None:
+    vectors = [{"id": r.key, "values": r.values, "metadata": r.metadata} for r in batch]
+    index.upsert(vectors=vectors, namespace=namespace, show_progress=False)
+
+
+def _with(
+    call: Callable[[pinecone.Index, Item], Result], item: Item, index: pinecone.Index
+) -> Result:
+    return call(index, item)
+
+
+def _page(namespace: str, token: str | None, index: pinecone.Index) -> ListResponse:
+    return index.list_paginated(namespace=namespace, limit=_PAGE, pagination_token=token)
+
+
+def _delete(index: pinecone.Index, namespace: str, keys: Sequence[str] | None) -> None:
+    try:
+        if keys is None:
+            index.delete(delete_all=True, namespace=namespace)
+        else:
+            index.delete(ids=keys, namespace=namespace)
+    except NotFoundError:
+        return  # a namespace without a vector does not exist
+
+
+def _record_bytes(record: Record) -> int:
+    texts = sum(len(str(value).encode()) for value in record.metadata.values())
+    return len(record.values) * _BYTES_PER_NUMBER + texts + 1000
+
+
+def _address_bytes(key: str) -> int:
+    return len(quote(key, safe="")) + len("&ids=")
+
+
+def _batched(
+    items: Iterable[Item], most: int, most_bytes: int, size_of: Callable[[Item], int]
+) -> Iterator[list[Item]]:
+    batch: list[Item] = []
+    size = 0
+    for item in items:
+        added = size_of(item)
+        if batch and (len(batch) == most or size + added > most_bytes):
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += added
+    if batch:
+        yield batch

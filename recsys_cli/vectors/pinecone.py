@@ -1,0 +1,331 @@
+"""The vector store on Pinecone: one namespace per generation of one serverless index.
+
+Whether a generation has an index is noted in the table of generations: Pinecone itself searches a
+namespace as soon as something is in it.
+
+Pinecone shows what was written only after a while, and has no conditional write. What it does: of
+two writes of one product of which the second was sent after the first was answered, the second
+stays. From that, an older embedding does not stay over a newer one:
+
+- Each consumer merges its event into the catalog, writes, waits for the answer, and only then looks
+  at the catalog again (``pipeline/embed.py``). Where another has merged something newer by then, it
+  writes that as well. Where the other merges later, its write is sent after ours was answered. So
+  the last write of all is of the newest state.
+- That holds whatever reads show. ``write`` leaves out only what is older than something that was
+  stored once, and so older than the catalog: who wrote it looks again. ``remove`` leaves out only
+  what is seen to be newer, and deletes also what cannot be seen yet.
+- No write builds upon a read (``is_eventually_consistent``): a vector of earlier never gets the
+  metadata, or the position, of now.
+- A consumer that is killed before it has looked has not acknowledged: its event comes again.
+
+What is left: a request whose sender has given it up (killed, or without an answer after several
+attempts), and which takes effect after a later one was answered. ``recsys doctor`` finds that, and
+mends it; so does the next event of the product.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from recsys_cli.connections.pinecone import PineconeIndex, Record, key_of
+from recsys_cli.domain import (
+    Health,
+    IndexInfo,
+    IndexSpec,
+    Neighbor,
+    Position,
+    SearchFilter,
+    StoredEmbedding,
+)
+from recsys_cli.errors import BackendUnavailable, IndexMismatch, IndexMissing, SettingsError
+from recsys_cli.generations import FIRST
+from recsys_cli.ports import Embedding, Vector
+from recsys_cli.vectors import pinecone_records as records
+
+if TYPE_CHECKING:
+    from recsys_cli.vectors.pinecone_generations import PineconeTable
+
+LARGEST_LIMIT = 10_000
+_SPARE, _LARGEST_TIE = 4, 1000
+"""How many more are asked for at once, and at the most, to see where a tie of scores ends."""
+
+_SHOWN_WITHIN_S = 60.0
+_FIRST_LOOK_S, _LONGEST_LOOK_S = 0.05, 1.0
+
+
+class PineconeVectors:
+    """See ports.VectorStore: one generation of the index, with vectors of ``dimension``.
+
+    ``waits_until_visible``: ``write`` and ``remove`` return only when reading shows what they did.
+    """
+
+    is_eventually_consistent: ClassVar[bool] = True
+    can_search_exactly: ClassVar[bool] = False
+    can_tell_unindexed: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        pinecone: PineconeIndex,
+        table: PineconeTable,
+        *,
+        index: str,
+        dimension: int,
+        generation: int = FIRST,
+        attributes: Sequence[str] = (),
+        waits_until_visible: bool = False,
+    ) -> None:
+        self._pinecone = pinecone
+        self._table = table
+        self._name = index
+        self._dimension = dimension
+        self._number = generation
+        self._attributes = attributes
+        self._waits = waits_until_visible
+        self._namespace = key_of(index if generation == FIRST else f"{index}:{generation}")
+
+    def create_index(self, spec: IndexSpec) -> bool:
+        """See ports.VectorStore; where PINECONE_HOST is not set, make the index in the cloud.
+
+        Then raises SettingsError, which says the host to set.
+        """
+        if not self._pinecone.has_host:
+            host = self._pinecone.make(self._name, spec.dimension)
+            raise SettingsError(
+                f"the index was made; its host is {host}",
+                hint=f"set PINECONE_HOST={host} and run recsys index create again",
+            )
+        there = self._pinecone.stats().dimension
+        noted = self._table.spec(self._number)
+        self._compare("dimension", spec.dimension, there)
+        if noted is None:
+            self._table.add_index(self._number, spec)
+            return True
+        self._compare("dimension", spec.dimension, noted.dimension)
+        self._compare("attributes", spec.attributes, noted.attributes)
+        return False
+
+    def drop_index(self, *, embeddings: bool) -> bool:
+        dropped = self._table.has_index(self._number)
+        self._table.remove_index(self._number)
+        if embeddings:
+            self._pinecone.delete_all(self._namespace)
+            self._wait_while(lambda: len(next(self._pages(), [])))
+        return dropped
+
+    def info(self) -> IndexInfo | None:
+        """See ports.VectorStore; ``model_versions`` are those of a page of the embeddings."""
+        noted = self._table.spec(self._number)
+        if noted is None:
+            return None
+        stats = self._pinecone.stats()
+        count = stats.counts.get(self._namespace, 0)
+        sample = self._pinecone.fetch(self._namespace, next(self._pages(), []))
+        versions = {records.source(found).model_version for found in sample.values()}
+        return IndexInfo(
+            name=self._name,
+            algorithm="Pinecone",
+            dimension=stats.dimension or noted.dimension,
+            documents=count,
+            indexed=count,
+            failures=0,
+            memory_bytes=None,
+            parameters={},
+            model_versions=sorted(versions - {""}),
+            attributes=list(noted.attributes),
+        )
+
+    def stored(self, product_ids: Sequence[str]) -> dict[str, StoredEmbedding]:
+        return {i: records.source(found) for i, found in self._fetch(product_ids).items()}
+
+    def write(self, embeddings: Sequence[Embedding]) -> None:
+        checked = [
+            (e, e.vector if e.vector is None else self._numbers(e.vector, f"of {e.product_id!r}"))
+            for e in embeddings
+        ]
+        before = self._fetch([e.product_id for e in embeddings])
+        found, written = dict(before), dict[str, Record]()
+        for embedding, values in checked:
+            after = _after(found.get(embedding.product_id), embedding, values)
+            if after is not None:
+                found[embedding.product_id] = written[embedding.product_id] = after
+        self._pinecone.upsert(self._namespace, written.values())
+
+        def left() -> int:
+            shown = self._fetch(list(written))
+            return sum(
+                not _shows(shown.get(i), record, before.get(i)) for i, record in written.items()
+            )
+
+        self._wait_while(left)
+
+    def begin_write(self, embeddings: Sequence[Embedding]) -> Callable[[], object]:
+        self.write(embeddings)
+        return lambda: None
+
+    def remove(self, positions: Mapping[str, Position]) -> None:
+        newer = {
+            i for i, r in self._fetch(list(positions)).items() if records.position(r) > positions[i]
+        }
+        gone = {i: position for i, position in positions.items() if i not in newer}
+        self._pinecone.delete(self._namespace, map(key_of, gone))
+        self._wait_while(
+            lambda: sum(records.position(r) <= gone[i] for i, r in self._fetch(list(gone)).items())
+        )
+
+    def get(self, product_ids: Sequence[str]) -> dict[str, Vector]:
+        return {
+            i: vector
+            for i, found in self._fetch(product_ids).items()
+            if (vector := records.embedding(found, ()).vector) is not None
+        }
+
+    def unindexed(self, product_ids: Sequence[str]) -> list[str]:
+        del product_ids
+        self._need_index()
+        return []
+
+    def entries(self) -> Iterator[list[Embedding]]:
+        for keys in self._pages():
+            found = self._pinecone.fetch(self._namespace, keys).values()
+            if page := [records.embedding(r, self._attributes) for r in found if r.values]:
+                yield page
+
+    def search(
+        self, vector: Vector, limit: int, where: SearchFilter | None = None
+    ) -> list[Neighbor]:
+        return self.search_many([vector], limit, where)[0]
+
+    def search_many(
+        self,
+        queries: Sequence[Vector],
+        limit: int,
+        where: SearchFilter | None = None,
+        *,
+        ef: int | None = None,
+        exact: bool = False,
+    ) -> list[list[Neighbor]]:
+        del ef, exact
+        vectors = [self._numbers(vector, "the query") for vector in queries]
+        return self._closest(vectors, limit, where)
+
+    def neighbors(
+        self,
+        product_ids: Sequence[str],
+        limit: int,
+        where: SearchFilter | None = None,
+        *,
+        ef: int | None = None,
+        exact: bool = False,
+    ) -> dict[str, list[Neighbor]]:
+        del ef, exact
+        found = self._fetch(product_ids)
+        if not found:
+            return {}
+        answers = self._closest([r.values for r in found.values()], limit, where)
+        return dict(zip(found, answers, strict=True))
+
+    def health(self) -> Health:
+        stats = self._pinecone.stats()
+        details = f"{stats.counts.get(self._namespace, 0)} vectors in {self._namespace}"
+        return Health(
+            part="vectors", address=self._pinecone.address, version="Pinecone", details=details
+        )
+
+    def close(self) -> None:
+        self._pinecone.close()
+
+    def _closest(
+        self, vectors: Sequence[Sequence[float]], limit: int, where: SearchFilter | None
+    ) -> list[list[Neighbor]]:
+        self._need_index()
+        if limit < 1:
+            return [[] for _ in vectors]
+        limit = min(limit, LARGEST_LIMIT - _SPARE)
+        asked = limit + _SPARE
+        answers = self._nearest(vectors, asked, where)
+        while cut := [n for n, found in enumerate(answers) if _cuts_a_tie(found, asked, limit)]:
+            # Of all that share the last score the smallest ids are wanted, so look further.
+            asked = min(asked * 2, LARGEST_LIMIT)
+            wider = self._nearest([vectors[n] for n in cut], asked, where)
+            for n, found in zip(cut, wider, strict=True):
+                answers[n] = found
+        return [found[:limit] for found in answers]
+
+    def _nearest(
+        self, vectors: Sequence[Sequence[float]], limit: int, where: SearchFilter | None
+    ) -> list[list[Neighbor]]:
+        answers = self._pinecone.query(self._namespace, vectors, limit, records.conditions(where))
+        return [
+            sorted(map(records.neighbor, found), key=lambda n: (-records.rounded(n), n.product_id))
+            for found in answers
+        ]
+
+    def _fetch(self, product_ids: Sequence[str]) -> dict[str, Record]:
+        found = self._pinecone.fetch(self._namespace, map(key_of, product_ids))
+        return {i: found[key] for i in product_ids if (key := key_of(i)) in found}
+
+    def _pages(self) -> Iterator[list[str]]:
+        return self._pinecone.pages(self._namespace)
+
+    def _numbers(self, vector: Vector, whose: str) -> list[float]:
+        return records.numbers(vector, self._dimension, f"the vector {whose}")
+
+    def _need_index(self) -> None:
+        if not self._table.has_index(self._number):
+            raise IndexMissing(f"there is no index {self._name!r}", hint="recsys index create")
+
+    def _compare(self, what: str, wanted: object, there: object) -> None:
+        if there is not None and wanted != there:
+            raise IndexMismatch(
+                f"the index {self._name!r} has the {what} {there}, not {wanted}",
+                hint="recsys reembed, or recsys index drop and recsys index create",
+            )
+
+    def _wait_while(self, left: Callable[[], int]) -> None:
+        """Look until none is left of what is not shown as it is. Raises BackendUnavailable."""
+        end, pause_s = time.monotonic() + _SHOWN_WITHIN_S, _FIRST_LOOK_S
+        while self._waits and (count := left()):
+            if time.monotonic() > end:
+                raise BackendUnavailable(
+                    f"Pinecone has not shown for {_SHOWN_WITHIN_S:.0f} s what was written"
+                    f" ({count} products)",
+                    hint="try again",
+                )
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_LOOK_S)
+
+
+def _after(
+    before: Record | None, embedding: Embedding, values: Sequence[float] | None
+) -> Record | None:
+    """Return what is to be written over ``before``, None where nothing is."""
+    if before is not None and embedding.source.position < records.position(before):
+        return None
+    if values is not None:
+        return records.record(embedding, values)
+    if before is None:
+        return None
+    earlier = records.source(before)
+    source = StoredEmbedding(
+        position=embedding.source.position,
+        model_version=earlier.model_version,
+        text_digest=earlier.text_digest,
+    )
+    return records.record(embedding._replace(source=source), before.values)
+
+
+def _shows(shown: Record | None, written: Record, before: Record | None) -> bool:
+    """Whether this is what was written, or what somebody else has written since."""
+    if shown is None or records.position(shown) < records.position(written):
+        return False
+    return before is None or shown.metadata != before.metadata or shown.metadata == written.metadata
+
+
+def _cuts_a_tie(found: Sequence[Neighbor], asked: int, limit: int) -> bool:
+    return (
+        len(found) == asked
+        and asked < _LARGEST_TIE
+        and records.rounded(found[-1]) == records.rounded(found[limit - 1])
+    )

@@ -1,0 +1,144 @@
+"""The generations over Pinecone: a namespace each, and their table in a note of the catalog.
+
+Pinecone cannot compare and set, so the table, with the lock, is kept where that is possible. The
+lock expires by the clock of the machine that looks: clocks that differ by more than the time to
+live of a lock let two runs in at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from recsys_cli.connections.pinecone import PineconeIndex
+from recsys_cli.domain import Health, IndexSpec
+from recsys_cli.errors import BackendUnavailable
+from recsys_cli.generations import FIRST, Generation
+from recsys_cli.ports import Notes, VectorStore
+from recsys_cli.vectors import generation_table
+from recsys_cli.vectors.generation_table import Table
+from recsys_cli.vectors.pinecone import PineconeVectors
+
+_ATTEMPTS = 50
+"""Each time that a swap fails another run's has succeeded, so this many never fail by chance."""
+
+
+class PineconeTable:
+    """The table of generations under one index name, in ``notes``."""
+
+    def __init__(self, notes: Notes, *, index: str, dimension: int) -> None:
+        self._notes = notes
+        self._name = f"{index}:generations"
+        self._dimension = dimension
+
+    def read(self) -> Table:
+        return self._decoded(self._notes.note(self._name))
+
+    def change(self, changed: Callable[[Table], Table]) -> Table:
+        """Put ``changed(table)`` in place of the table, whatever others do to it meanwhile."""
+        for _ in range(_ATTEMPTS):
+            raw = self._notes.note(self._name)
+            before = self._decoded(raw)
+            after = changed(before)
+            if after == before or self._notes.swap_note(
+                self._name, raw, generation_table.encoded(after)
+            ):
+                return after
+        raise BackendUnavailable(
+            f"others change the note {self._name!r} without a pause", hint="try again"
+        )
+
+    def has_index(self, number: int) -> bool:
+        return number in self.read().indexes
+
+    def spec(self, number: int) -> IndexSpec | None:
+        """Return how the index of the generation was made, None where it has none."""
+        table = self.read()
+        row = generation_table.find(table, number)
+        return row.spec if row and number in table.indexes else None
+
+    def add_index(self, number: int, spec: IndexSpec) -> None:
+        self.change(lambda table: generation_table.with_index(table, number, spec))
+
+    def remove_index(self, number: int) -> None:
+        self.change(lambda table: generation_table.without_index(table, number))
+
+    def _decoded(self, raw: bytes | None) -> Table:
+        return generation_table.decoded(raw, name=self._name, dimension=self._dimension)
+
+
+class PineconeGenerations:
+    """See ports.Generations. ``notes``: where the table is kept; it stays the caller's to close."""
+
+    def __init__(
+        self,
+        pinecone: PineconeIndex,
+        notes: Notes,
+        *,
+        index: str,
+        dimension: int,
+        waits_until_visible: bool = False,
+    ) -> None:
+        self._pinecone = pinecone
+        self._name = index
+        self._dimension = dimension
+        self._waits = waits_until_visible
+        self._table = PineconeTable(notes, index=index, dimension=dimension)
+
+    def all(self) -> list[Generation]:
+        # The time first: so a lock is never taken for expired that is not.
+        now_ms = _now_ms()
+        return generation_table.seen_by_all(self._table.read(), now_ms)
+
+    def store(self, generation: Generation) -> VectorStore:
+        return PineconeVectors(
+            self._pinecone,
+            self._table,
+            index=self._name,
+            dimension=self._dimension,
+            generation=generation.number,
+            attributes=generation.spec.attributes,
+            waits_until_visible=self._waits,
+        )
+
+    def lock(self, holder: str, ttl_ms: int) -> int:
+        return self._table.change(
+            lambda table: generation_table.locked(table, holder, _now_ms(), ttl_ms)
+        ).token
+
+    def renew(self, token: int, ttl_ms: int) -> None:
+        self._table.change(lambda table: generation_table.renewed(table, token, _now_ms(), ttl_ms))
+
+    def unlock(self, token: int) -> None:
+        self._table.change(lambda table: generation_table.unlocked(table, token))
+
+    def begin(self, token: int, model_version: str, spec: IndexSpec) -> Generation:
+        after = self._table.change(
+            lambda table: generation_table.begun(table, token, _now_ms(), model_version, spec)[0]
+        )
+        return after.generations[-1]
+
+    def note(self, token: int, generation: Generation) -> None:
+        self._table.change(
+            lambda table: generation_table.noted(table, token, _now_ms(), generation)
+        )
+
+    def serve(self, token: int, number: int) -> None:
+        self._table.change(lambda table: generation_table.served(table, token, _now_ms(), number))
+
+    def drop(self, token: int, number: int) -> None:
+        table = self._table.read()
+        generation_table.held(table, token, _now_ms())
+        if row := generation_table.find(table, number):
+            self.store(row).drop_index(embeddings=True)
+        self._table.change(lambda table: generation_table.dropped(table, token, _now_ms(), number))
+
+    def health(self) -> Health:
+        return self.store(Generation(number=FIRST)).health()
+
+    def close(self) -> None:
+        self._pinecone.close()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
