@@ -2,7 +2,7 @@
 
 A reader follows one section at a time, in a copy of the checkout. Commands in ``console`` blocks
 begin with ``$``; where output is shown under one, that is what it prints: stderr, then stdout as on
-a terminal 100 columns wide. ``python -m tests.readme`` writes outputs, settings and help again.
+a terminal 100 columns wide. ``python -m tests.readme`` writes outputs, tables and help again.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 from tests import servers
 from tests.cli.reference import command_reference, settings_table
 from tests.cli.terminal import ESCAPE
+from tests.support import support_table
 
 CHECKOUT = Path(__file__).parents[1]
 README = CHECKOUT / "README.md"
@@ -185,6 +186,7 @@ def renewed(text: str, output: dict[Block, list[str]]) -> str:
                 for step, now in zip(steps(block.body), printed, strict=True)
             )
             text = text.replace(f"```console\n{block.body}```", f"```console\n{body}```")
+    text = _between(text, "backends", support_table())
     text = _between(text, "settings", settings_table(text))
     return _between(text, "commands", command_reference())
 
@@ -232,7 +234,7 @@ def _read_all(controller: int) -> bytes:
 
 
 def main() -> None:
-    """Write the outputs, the settings and the help into the README again."""
+    """Write the outputs, the tables and the help into the README again."""
     text = README.read_text("utf-8")
     output: dict[Block, list[str]] = {}
     for section in sections(text):

@@ -9,8 +9,9 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from recsys_cli.ports import Matrix, Vector
-from tests.benchmarks.limits import embedded, redis
+from tests.benchmarks.limits import embedded, pinecone, redis
 from tests.benchmarks.workbench import Workbench
+from tests.pinecone_server import pinecone_apart
 
 
 class Writer(Protocol):
@@ -20,7 +21,10 @@ class Writer(Protocol):
 
 
 class Contender(NamedTuple):
-    """``on``: the settings; ``empty`` takes away what a shop and the limits have left there."""
+    """``on``: the settings; ``empty`` takes away what a shop and the limits have left there.
+
+    ``has_events``, ``has_vectors``: whether these are its own, or in the embedded file.
+    """
 
     name: str
     on: Mapping[str, str]
@@ -29,6 +33,8 @@ class Contender(NamedTuple):
     drainer: Callable[[], Callable[[], int]]
     writer: Writer
     asker: Callable[[], Callable[[Vector], list[str]]]
+    has_events: bool = True
+    has_vectors: bool = True
 
 
 @contextlib.contextmanager
@@ -60,4 +66,24 @@ def _redis(bench: Workbench) -> Iterator[Contender]:
     )
 
 
-CONTENDERS = (_embedded, _redis)
+@contextlib.contextmanager
+def _pinecone(bench: Workbench) -> Iterator[Contender]:
+    """Events in the embedded file, embeddings on the stand-in, whose share is most of the time."""
+    with pinecone_apart() as settings, _embedded(bench) as file:
+        host = settings["PINECONE_HOST"]
+
+        def empty() -> None:
+            file.empty()
+            pinecone.empty(host)
+
+        yield file._replace(
+            name="pinecone's stand-in",
+            on={**file.on, **settings},
+            empty=empty,
+            writer=partial(pinecone.writer, host),
+            asker=partial(pinecone.asker, host),
+            has_events=False,
+        )
+
+
+CONTENDERS = (_embedded, _redis, _pinecone)

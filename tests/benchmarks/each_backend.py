@@ -1,6 +1,6 @@
 """Every backend beside what its bare driver does with everything ready-made.
 
-Three figures a backend: events published by the adapter (a thousand at a time), products that
+Up to three figures a backend: events published by the adapter (a thousand at a time), products that
 ``recsys consume --drain --batch-size 200`` takes to the index by its own clock, with a model in
 use, and a query for the neighbors of one product, warm, the median. Limits: the same events put on
 the stream; fetched and acknowledged, and the ready-made vectors written, one after the other; the
@@ -86,23 +86,18 @@ def _rows(bench: Workbench, stock: Stock, one: Contender) -> list[Row]:
         drain, write = one.drainer(), one.writer(ids, vectors, metadata)
         return _seconds(drain) + _seconds(write)
 
-    seconds = medians(
-        interleaved(
-            {
-                "bare publish": bare_publish,
-                "publish": publish,
-                "bare consume": bare_consume,
-                "consume": consume,
-            },
-            bench.effort.rounds,
-        )
-    )
-    one.writer(ids, vectors, metadata)()
-    return [
-        _rate(f"{one.name}: publish", EVENTS_PER_SECOND, stock.size, seconds, "publish"),
-        _rate(f"{one.name}: consume, own clock", PER_SECOND, stock.size, seconds, "consume"),
-        _query(bench, stock, one, dict(zip(ids, vectors, strict=True))),
-    ]
+    ways = {"bare consume": bare_consume, "consume": consume}
+    if one.has_events:
+        ways |= {"bare publish": bare_publish, "publish": publish}
+    seconds = medians(interleaved(ways, bench.effort.rounds))
+    rows = []
+    if one.has_events:
+        rows += [_rate(f"{one.name}: publish", EVENTS_PER_SECOND, stock.size, seconds, "publish")]
+    rows += [_rate(f"{one.name}: consume, own clock", PER_SECOND, stock.size, seconds, "consume")]
+    if one.has_vectors:
+        one.writer(ids, vectors, metadata)()
+        rows += [_query(bench, stock, one, dict(zip(ids, vectors, strict=True)))]
+    return rows
 
 
 def _rate(stage: str, unit: str, size: int, seconds: Mapping[str, float], what: str) -> Row:

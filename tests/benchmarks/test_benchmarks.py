@@ -24,7 +24,6 @@ from tests.benchmarks.comparison import (
     percentile,
     show,
 )
-from tests.benchmarks.contenders import CONTENDERS
 from tests.benchmarks.workbench import Effort, has_redisvl
 from tests.readme import README
 
@@ -52,7 +51,7 @@ FIGURES = {
     "embedded-similar": 2,
     "redis-bytes": 2,
     "memory": 4,
-    "backends": 3 * len(CONTENDERS),
+    "backends": 8,
 }
 WITHOUT_LIMIT = 5
 WITH_PEER = 3

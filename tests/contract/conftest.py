@@ -8,6 +8,7 @@ from typing import Protocol, cast
 import pytest
 
 from recsys_cli.ports import Catalog, DeadLetters, EventProcessor, Generations, VectorStore
+from tests.contract.backends import CATALOGS, EVENTS, VECTORS
 from tests.contract.backends.embedded import embedded_backend
 from tests.contract.backends.pinecone import pinecone_backend, pinecone_stale_backend
 from tests.contract.backends.redis import redis_acl_backend, redis_backend
@@ -19,10 +20,6 @@ __all__ = [
     "redis_acl_backend",
     "redis_backend",
 ]
-
-EVENTS = ["embedded", "redis", "redis_acl"]
-CATALOGS = ["embedded", "redis", "redis_acl"]
-VECTORS = ["embedded", "redis", "redis_acl", "pinecone", "pinecone_stale"]
 
 
 class EventsSide(Protocol):

@@ -24,7 +24,7 @@ def writer(
     """Return what upserts all, in batches of 200, by the SDK's own threads."""
     index = pinecone.Index(host=address, api_key=API_KEY)
     rows = [
-        {"id": key, "values": row.tolist(), "metadata": dict(fields)}
+        {"id": key, "values": row.tolist(), "metadata": _without_none(fields)}
         for key, row, fields in zip(ids, vectors, metadata, strict=True)
     ]
 
@@ -33,6 +33,13 @@ def writer(
             index.upsert(vectors=rows, namespace=_NAMESPACE, batch_size=_BATCH, show_progress=False)
 
     return write
+
+
+def empty(address: str) -> None:
+    """Delete all that anybody has put there."""
+    with pinecone.Index(host=address, api_key=API_KEY) as index:
+        for namespace in index.describe_index_stats().namespaces:
+            index.delete(delete_all=True, namespace=namespace)
 
 
 def asker(address: str) -> Callable[[npt.NDArray[Any]], list[str]]:
@@ -47,3 +54,7 @@ def asker(address: str) -> Callable[[npt.NDArray[Any]], list[str]]:
 
     weakref.finalize(ask, index.close)
     return ask
+
+
+def _without_none(fields: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if value is not None}

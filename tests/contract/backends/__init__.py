@@ -1,1 +1,5 @@
-"""How the contract suites open each backend: one file each, with its fixtures."""
+"""Each backend's adapters, opened for the suites; here, which ports of which are tested."""
+
+EVENTS = ["embedded", "redis", "redis_acl"]
+CATALOGS = ["embedded", "redis", "redis_acl"]
+VECTORS = ["embedded", "redis", "redis_acl", "pinecone", "pinecone_stale"]
