@@ -56,6 +56,7 @@ class PineconeServer:
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self.host = f"http://127.0.0.1:{self._server.server_port}"
         self.data = DataPlane(dimension)
+        contract("data")  # read here, so that no request waits for it
         self.control = ControlPlane(self.host)
 
     @property
