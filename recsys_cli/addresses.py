@@ -15,6 +15,9 @@ _SHOWN_OPTIONS = frozenset(
     }
 )
 _SCHEMES = ("redis://", "rediss://", "unix://")
+_POSTGRES = ("postgresql", "postgres")
+_POSTGRES_TLS = ("require", "verify-ca", "verify-full")
+_LOCAL = ("localhost", "127.", "::1")
 _NO = ("0", "f", "false", "n", "no")
 
 
@@ -69,6 +72,28 @@ def is_unverified(url: str) -> bool:
     return is_encrypted(url) and (
         wanted.get("ssl_cert_reqs") == "none" or wanted.get("ssl_check_hostname", "").lower() in _NO
     )
+
+
+def postgres_place(url: str) -> str:
+    """Return ``host:port/database`` of a ``postgresql://`` URL; ``***`` where it may be misread."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 5432
+    except ValueError:
+        return "***"
+    if parts.scheme not in _POSTGRES or "@" in parts.path or "@" in parts.query or parts.fragment:
+        return "***"
+    return f"{parts.hostname or 'localhost'}:{port}{parts.path or '/'}"
+
+
+def is_postgres_in_plain(url: str) -> bool:
+    """Whether what is sent there over a network may go unencrypted, as libpq's default lets it."""
+    if postgres_place(url) == "***":
+        return False
+    parts = urlsplit(url)
+    wanted = dict(parse_qsl(parts.query))
+    is_local = (parts.hostname or wanted.get("host", "/")).startswith(("/", *_LOCAL))
+    return not is_local and wanted.get("sslmode", "prefer") not in _POSTGRES_TLS
 
 
 def _shown_option(option: str) -> str:

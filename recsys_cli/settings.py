@@ -18,13 +18,20 @@ from typing import Annotated, Any, get_args
 import msgspec
 from msgspec import Meta
 
-from recsys_cli.addresses import has_secret, is_encrypted, is_unverified, redact
+from recsys_cli.addresses import (
+    has_secret,
+    is_encrypted,
+    is_postgres_in_plain,
+    is_unverified,
+    postgres_place,
+    redact,
+)
 from recsys_cli.errors import SettingsError
 
 NEIGHBOR_IS_STRONG = 0.75
 """The cosine from which on two products count as close, where SIMILARITY_THRESHOLD is not set."""
 
-SECRETS = frozenset({"redis_password"})
+SECRETS = frozenset({"redis_password", "supabase_db_url"})
 _NAME = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
@@ -33,11 +40,13 @@ class EventsBackend(StrEnum):
 
     EMBEDDED = "embedded"
     REDIS = "redis"
+    SUPABASE = "supabase"
 
 
 class VectorsBackend(StrEnum):
     EMBEDDED = "embedded"
     REDIS = "redis"
+    SUPABASE = "supabase"
 
 
 class ModelKind(StrEnum):
@@ -68,6 +77,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_password: str | None = None
     redis_tls: bool = False
     redis_ca_certs: str | None = None
+    supabase_db_url: str | None = None
+    supabase_schema: Annotated[str, Meta(min_length=1, max_length=63)] = "recsys"
     recsys_home: str = ""
     origins: dict[str, str] = {}
 
@@ -131,6 +142,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 "the certificate of Redis is not verified, as its URL asks: whoever is in between"
                 " can read and change everything"
             )
+        if "supabase" in self._backends.values() and is_postgres_in_plain(
+            self.supabase_db_url or ""
+        ):
+            said.append(
+                "the connection to Postgres need not be encrypted: add sslmode=require, or better"
+                " sslmode=verify-full with sslrootcert, to SUPABASE_DB_URL"
+            )
         return said
 
     def shown(self) -> list[tuple[str, str, str]]:
@@ -171,6 +189,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 return f"embedded file {self.embedded_path}"
             case EventsBackend.REDIS | VectorsBackend.REDIS:
                 return f"Redis at {redact(self.redis_address)}"
+            case EventsBackend.SUPABASE | VectorsBackend.SUPABASE:
+                return f"Supabase at {postgres_place(self.supabase_db_url or '')}"
 
 
 def load(

@@ -9,11 +9,12 @@ from functools import cached_property
 from threading import RLock
 from typing import TYPE_CHECKING
 
-from recsys_cli.errors import UsageError
+from recsys_cli.errors import MissingDependency, UsageError
 from recsys_cli.generations import Generation, serving
 from recsys_cli.settings import EventsBackend, ModelKind, Settings, VectorsBackend
 
 if TYPE_CHECKING:
+    from recsys_cli.connections.postgres import PostgresConnection
     from recsys_cli.connections.redis import RedisConnection
     from recsys_cli.connections.sqlite import EmbeddedFile
     from recsys_cli.ports import (
@@ -75,7 +76,15 @@ class Backends:
     def close(self) -> None:
         """Close what was opened; harmless when nothing was."""
         with self._lock:
-            for name in ("_events", "_letters", "_catalog", "_generations", "_redis", "_file"):
+            for name in (
+                "_events",
+                "_letters",
+                "_catalog",
+                "_generations",
+                "_redis",
+                "_file",
+                "_postgres",
+            ):
                 adapter = self.__dict__.pop(name, None)
                 if adapter is not None:
                     adapter.close()
@@ -102,6 +111,13 @@ class Backends:
                 return RedisStreams(
                     self._redis, stream=stream, group=group, claim_idle_ms=self._claim_idle_ms
                 )
+            case EventsBackend.SUPABASE:
+                connection = self._postgres
+                from recsys_cli.events.supabase_queue import SupabaseQueue
+
+                return SupabaseQueue(
+                    connection, stream=stream, group=group, claim_idle_ms=self._claim_idle_ms
+                )
 
     @cached_property
     def _letters(self) -> DeadLetters:
@@ -115,6 +131,11 @@ class Backends:
                 from recsys_cli.events.redis_letters import RedisDeadLetters
 
                 return RedisDeadLetters(self._redis, stream=stream)
+            case EventsBackend.SUPABASE:
+                connection = self._postgres
+                from recsys_cli.events.supabase_letters import SupabaseDeadLetters
+
+                return SupabaseDeadLetters(connection, stream=stream)
 
     @cached_property
     def _catalog(self) -> Catalog:
@@ -127,6 +148,11 @@ class Backends:
                 from recsys_cli.catalogs.redis import RedisCatalog
 
                 return RedisCatalog(self._redis)
+            case EventsBackend.SUPABASE:
+                connection = self._postgres
+                from recsys_cli.catalogs.supabase import SupabaseCatalog
+
+                return SupabaseCatalog(connection)
 
     @cached_property
     def _generations(self) -> Generations:
@@ -140,6 +166,11 @@ class Backends:
                 from recsys_cli.vectors.redis_generations import RedisGenerations
 
                 return RedisGenerations(self._redis, index=index, dimension=dimension)
+            case VectorsBackend.SUPABASE:
+                connection = self._postgres
+                from recsys_cli.vectors.pgvector_generations import PgvectorGenerations
+
+                return PgvectorGenerations(connection, index=index, dimension=dimension)
 
     @cached_property
     def _models(self) -> ModelFactory:
@@ -163,6 +194,19 @@ class Backends:
             username=self.settings.redis_username,
             password=self.settings.redis_password,
             ca_certs=self.settings.redis_ca_certs,
+        )
+
+    @cached_property
+    def _postgres(self) -> PostgresConnection:
+        try:
+            from recsys_cli.connections.postgres import PostgresConnection
+        except ImportError as error:
+            raise MissingDependency(
+                "the Postgres of Supabase needs the package psycopg, which is not installed",
+                hint="pip install 'recsys-cli[supabase]'",
+            ) from error
+        return PostgresConnection(
+            self.settings.supabase_db_url or "", schema=self.settings.supabase_schema
         )
 
     @cached_property

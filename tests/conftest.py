@@ -16,6 +16,7 @@ REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 SETTINGS = (
     "REDIS_",
+    "SUPABASE_",
     "RECSYS_",
     "PRODUCT_",
     "VECTOR_",

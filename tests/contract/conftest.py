@@ -10,11 +10,18 @@ import pytest
 from recsys_cli.ports import Catalog, DeadLetters, EventProcessor, Generations, VectorStore
 from tests.contract.backends.embedded import embedded_backend
 from tests.contract.backends.redis import redis_acl_backend, redis_backend
+from tests.contract.backends.supabase import postgres_session, supabase_backend
 
-__all__ = ["embedded_backend", "redis_acl_backend", "redis_backend"]
+__all__ = [
+    "embedded_backend",
+    "redis_acl_backend",
+    "redis_backend",
+    "postgres_session",
+    "supabase_backend",
+]
 
-EVENTS = ["embedded", "redis", "redis_acl"]
-CATALOGS = ["embedded", "redis", "redis_acl"]
+EVENTS = ["embedded", "redis", "redis_acl", "supabase"]
+CATALOGS = ["embedded", "redis", "redis_acl", "supabase"]
 VECTORS = ["embedded", "redis", "redis_acl"]
 
 

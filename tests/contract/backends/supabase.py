@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from recsys_cli.ports import Catalog, DeadLetters, EventProcessor, Generations, VectorStore
+from tests.postgres import PostgresServer, running_postgres
+
+_CLEAN = """
+    DROP SCHEMA IF EXISTS recsys CASCADE;
+    SELECT pgmq.drop_queue(queue_name) FROM pgmq.list_queues();"""
+
+
+class SupabaseBackend:
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def events(
+        self, *, group: str = "product-processors", claim_idle_ms: int = 60_000
+    ) -> EventProcessor:
+        from recsys_cli.connections.postgres import PostgresConnection
+        from recsys_cli.events.supabase_queue import SupabaseQueue
+
+        return SupabaseQueue(
+            PostgresConnection(self._url, schema="recsys"),
+            stream="product:updates",
+            group=group,
+            claim_idle_ms=claim_idle_ms,
+        )
+
+    def dead_letters(self) -> DeadLetters:
+        from recsys_cli.connections.postgres import PostgresConnection
+        from recsys_cli.events.supabase_letters import SupabaseDeadLetters
+
+        return SupabaseDeadLetters(
+            PostgresConnection(self._url, schema="recsys"), stream="product:updates"
+        )
+
+    def catalog(self) -> Catalog:
+        from recsys_cli.catalogs.supabase import SupabaseCatalog
+        from recsys_cli.connections.postgres import PostgresConnection
+
+        return SupabaseCatalog(PostgresConnection(self._url, schema="recsys"))
+
+    def vectors(self, *, dimension: int = 384) -> VectorStore:
+        from recsys_cli.connections.postgres import PostgresConnection
+        from recsys_cli.vectors.pgvector import Pgvector
+
+        return Pgvector(
+            PostgresConnection(self._url, schema="recsys"),
+            index="product:vectors",
+            dimension=dimension,
+        )
+
+    def generations(self, *, dimension: int = 384) -> Generations:
+        from recsys_cli.connections.postgres import PostgresConnection
+        from recsys_cli.vectors.pgvector_generations import PgvectorGenerations
+
+        return PgvectorGenerations(
+            PostgresConnection(self._url, schema="recsys"),
+            index="product:vectors",
+            dimension=dimension,
+        )
+
+
+@pytest.fixture(scope="session")
+def postgres_session() -> Iterator[PostgresServer]:
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def supabase_backend(postgres_session: PostgresServer) -> SupabaseBackend:
+    with postgres_session.client() as client:
+        client.execute(_CLEAN)
+    return SupabaseBackend(postgres_session.url)
