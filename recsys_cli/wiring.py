@@ -73,6 +73,22 @@ class Backends:
         with self._lock:
             return RedisNeighbors(self._redis, generation=generation.number, of=of)
 
+    def setup_sql(self) -> str:
+        """Return what an operator may run on Postgres instead of us. Raises UsageError."""
+        parts = []
+        if EventsBackend.SUPABASE in (self.settings.events_backend, self.settings.catalog_backend):
+            connection = self._postgres
+            from recsys_cli.catalogs import supabase
+            from recsys_cli.events import supabase_groups
+
+            parts += [connection.shown(supabase.PART), connection.shown(supabase_groups.PART)]
+        if not parts:
+            raise UsageError(
+                "neither events nor catalog are in Postgres, so there is no SQL to print",
+                hint="set EVENT_PROCESSOR_TYPE=supabase and SUPABASE_DB_URL",
+            )
+        return "\n".join(parts)
+
     def close(self) -> None:
         """Close what was opened; harmless when nothing was."""
         with self._lock:

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -80,7 +81,7 @@ class PostgresServer:
         return False
 
 
-def _as_other() -> dict[str, str]:
+def _as_other() -> dict[str, Any]:
     return {"user": _OTHER_USER, "cwd": "/"} if os.getuid() == 0 else {}
 
 

@@ -80,6 +80,10 @@ class PostgresConnection:
         known = {"schema": sql.Identifier(self.schema), **names}
         return sql.SQL(cast("LiteralString", text)).format(**known)
 
+    def shown(self, part: Part) -> str:
+        """Return the SQL that makes the part, to be run by somebody else."""
+        return self.query(part.ddl).as_string(None)
+
     def health(self, part: str) -> Health:
         with self.transaction() as session:
             row = session.execute(

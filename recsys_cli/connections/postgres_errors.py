@@ -66,10 +66,14 @@ def translation(place: str, error: psycopg.Error) -> RecsysError:
     meaning = _REFUSING.get(state) or _REFUSING.get(state[:2])
     if meaning:
         return BackendRefused(f"Postgres at {place} {meaning[0]}: {said}", hint=meaning[1])
+    if what := _WAITING.get(state[:2]):
+        return BackendUnavailable(f"Postgres at {place} {what}: {said}")
     if state:
-        if what := _WAITING.get(state[:2]):
-            return BackendUnavailable(f"Postgres at {place} {what}: {said}")
         return BackendRefused(f"Postgres at {place} refused a statement ({state}): {said}")
+    return _without_state(place, error, said)
+
+
+def _without_state(place: str, error: psycopg.Error, said: str) -> RecsysError:
     for words, hint in _NOT_LET_IN:
         if words in str(error):
             return BackendRefused(f"Postgres at {place} lets nobody in: {said}", hint=hint)

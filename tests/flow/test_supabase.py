@@ -1,0 +1,81 @@
+"""The main job with events and catalog on a real Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.commands import Recsys
+from tests.postgres import PostgresServer, running_postgres
+from tests.servers import wait_until
+
+SAMPLES = Path(__file__).parents[2] / "sample_data"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with running_postgres() as running:
+        yield running
+
+
+@pytest.fixture
+def recsys(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], server: PostgresServer
+) -> Recsys:
+    with server.client() as client:
+        client.execute("DROP SCHEMA IF EXISTS recsys CASCADE")
+        client.execute("SELECT pgmq.drop_queue(queue_name) FROM pgmq.list_queues()")
+    monkeypatch.setenv("EVENT_PROCESSOR_TYPE", "supabase")
+    monkeypatch.setenv("SUPABASE_DB_URL", server.url)
+    return Recsys(monkeypatch, capsys)
+
+
+def test_import_consume_similar(recsys: Recsys) -> None:
+    feed = sorted(SAMPLES.glob("*.csv"))[0]
+    recsys("init")
+    recsys("import", feed)
+    assert recsys("lag", "--json").json["lag"] > 0
+    recsys("consume", "--drain")
+    status = recsys("lag", "--json").json
+    assert (status["lag"], status["pending"], status["length"]) == (0, 0, 0)
+    product_id = feed.read_text("utf-8").splitlines()[1].split(",")[0]
+    assert recsys("similar", product_id, "--json").out
+    recsys("doctor")
+    recsys("pending")
+    recsys("dlq", "list")
+    assert "Postgres" in recsys("health").out
+
+
+def test_printed_sql_makes_everything(recsys: Recsys, server: PostgresServer) -> None:
+    printed = recsys("init", "--print-sql").out
+    with server.client() as client:
+        client.execute(printed.encode())
+        row = client.execute("SELECT to_regclass('recsys.letters')::text").fetchone()
+    assert row == ("recsys.letters",)
+    assert "group product-processors created" in recsys("init").err
+
+
+def test_server_that_is_gone_is_one_sentence_and_no_password(
+    recsys: Recsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUPABASE_DB_URL", "postgresql://me:geheim@127.0.0.1:1/shop")
+    result = recsys("lag", exits=5)
+    assert "127.0.0.1:1/shop" in result.err
+    assert "geheim" not in result.err + result.out
+
+
+def test_password_is_not_shown(recsys: Recsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPABASE_DB_URL", "postgresql://me:geheim@127.0.0.1:1/shop")
+    assert "geheim" not in recsys("config", "show").out
+
+
+def test_restarted_server_loses_nothing(recsys: Recsys, server: PostgresServer) -> None:
+    recsys("import", sorted(SAMPLES.glob("*.csv"))[0])
+    waiting = recsys("lag", "--json").json["lag"]
+    server.stop()
+    recsys("lag", exits=5)
+    server.start()
+    wait_until(lambda: recsys("lag", exits=None).exit_code == 0, 20, "the server answers again")
+    assert recsys("lag", "--json").json["lag"] == waiting > 0
