@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from psycopg import Cursor
+
 from recsys_cli.catalogs import codec
 from recsys_cli.connections.postgres import Part, PostgresConnection, Session
 from recsys_cli.domain import BEGINNING, Health, Position, Product, StoredModel, utc_now
@@ -198,7 +200,7 @@ class SupabaseCatalog:
         with self._connection.transaction(PART) as session:
             return self._run(session, statement, *values).rowcount
 
-    def _run(self, session: Session, statement: str, *values: object) -> Any:  # noqa: ANN401
+    def _run(self, session: Session, statement: str, *values: object) -> Any:
         return session.execute(self._connection.query(statement), values, binary=True)
 
 

@@ -108,5 +108,5 @@ def remove_group(connection: PostgresConnection, session: Session, stream: str, 
 
 
 def _is(session: Session, question: str, *values: object) -> bool:
-    row = session.execute(sql.SQL(question), values).fetchone()  # type: ignore[arg-type]  # constants
+    row = session.execute(sql.SQL(question), values).fetchone()
     return bool(row and row[0])

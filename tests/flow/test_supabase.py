@@ -33,7 +33,7 @@ def recsys(
 
 
 def test_import_consume_similar(recsys: Recsys) -> None:
-    feed = sorted(SAMPLES.glob("*.csv"))[0]
+    feed = SAMPLES / "products.csv"
     recsys("init")
     recsys("import", feed)
     assert recsys("lag", "--json").json["lag"] > 0
@@ -72,7 +72,7 @@ def test_password_is_not_shown(recsys: Recsys, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_restarted_server_loses_nothing(recsys: Recsys, server: PostgresServer) -> None:
-    recsys("import", sorted(SAMPLES.glob("*.csv"))[0])
+    recsys("import", SAMPLES / "products.csv")
     waiting = recsys("lag", "--json").json["lag"]
     server.stop()
     recsys("lag", exits=5)
