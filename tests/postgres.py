@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -66,9 +67,9 @@ class PostgresServer:
         wait_until(self._answers, 60, "postgres answers")
 
     def stop(self, *, kill: bool = False) -> None:
-        """Stop as an operator would who waits for nobody (SIGINT), or as a crash does."""
+        """Stop as an operator would who waits for nobody, or so that the log must be replayed."""
         if self.process is not None:
-            self.process.kill() if kill else self.process.send_signal(2)
+            self.process.send_signal(signal.SIGQUIT if kill else signal.SIGINT)
             self.process.wait(timeout=20)
             self.process = None
 
