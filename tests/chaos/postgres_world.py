@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from recsys_cli.catalogs.supabase import SupabaseCatalog
+from recsys_cli.connections.postgres import PostgresConnection
 from tests.chaos.oracle import Entry
 from tests.chaos.world import AUDIT, STREAM, EmbeddedWorld
 from tests.postgres import PostgresServer
@@ -23,6 +25,10 @@ class SupabaseWorld(EmbeddedWorld):
                 place.chmod(place.stat().st_mode | 0o011)
         self._server = PostgresServer(home)
         self._server.create()
+        catalog = SupabaseCatalog(PostgresConnection(self._server.url, schema="recsys"))
+        # The first use makes the tables, which the damage of a product needs.
+        catalog.model_checksum()
+        catalog.close()
         self.environment |= {
             "EVENT_PROCESSOR_TYPE": "supabase",
             "SUPABASE_DB_URL": self._server.url,
@@ -32,7 +38,7 @@ class SupabaseWorld(EmbeddedWorld):
         queue = "SELECT queue FROM recsys.streams WHERE name = %s"
         with self._server.client() as client:
             client.execute(
-                f"SELECT pgmq.send(({queue}), %s::jsonb)",  # noqa: S608 - a constant
+                f"SELECT pgmq.send(({queue}), %s::jsonb)",
                 [STREAM, json.dumps(entry)],
             )
 

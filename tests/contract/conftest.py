@@ -14,9 +14,9 @@ from tests.contract.backends.supabase import postgres_session, supabase_backend
 
 __all__ = [
     "embedded_backend",
+    "postgres_session",
     "redis_acl_backend",
     "redis_backend",
-    "postgres_session",
     "supabase_backend",
 ]
 
