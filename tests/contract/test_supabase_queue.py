@@ -1,0 +1,87 @@
+"""What the queue on pgmq promises beyond the port: that it is pgmq, and comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from recsys_cli.deliveries import UndecodableEvent
+from recsys_cli.domain import EventType, Position, ProductEvent
+from recsys_cli.errors import GroupMissing
+from tests.contract.backends.supabase import SupabaseBackend
+from tests.postgres import PostgresServer
+
+SENT = (
+    """{"event_type": "create", "product_id": "p-1", "timestamp": "", "data": {"name": "Lamp"}}"""
+)
+
+
+def test_plain_pgmq_reaches_every_group_at_one_position(
+    supabase_backend: SupabaseBackend,
+    postgres_session: PostgresServer,
+    closing: Callable[[object], None],
+) -> None:
+    ours, other = supabase_backend.events(), supabase_backend.events(group="audit")
+    for events in (ours, other):
+        closing(events)
+        events.create_group()
+    with postgres_session.client() as client:
+        row = client.execute("SELECT pgmq.send('product_updates', %s::jsonb)", [SENT]).fetchone()
+    assert row is not None
+    for events in (ours, other):
+        (delivery,) = events.receive("a", 10, 0)
+        assert delivery.position == Position(int(str(row[0])), 0)
+        assert isinstance(delivery.event, ProductEvent)
+        assert delivery.event.fields == {"name": "Lamp"}
+
+
+def test_other_programs_read_what_we_publish(
+    supabase_backend: SupabaseBackend,
+    postgres_session: PostgresServer,
+    closing: Callable[[object], None],
+) -> None:
+    events = supabase_backend.events()
+    closing(events)
+    event = ProductEvent(type=EventType.CREATE, product_id="p-1", fields={"name": "Lamp"})
+    (position,) = events.publish([event])
+    with postgres_session.client() as client:
+        rows = client.execute(
+            "SELECT msg_id, message ->> 'product_id' FROM pgmq.read('product_updates', 60, 10)"
+        ).fetchall()
+    assert rows == [(position.major, "p-1")]
+    assert events.receive("a", 10, 0) == [], "another program holds it"
+
+
+@pytest.mark.parametrize("message", ['{"event_type": 7, "product_id": null}', '{"product_id": []}'])
+def test_strange_messages_are_delivered_as_such(
+    supabase_backend: SupabaseBackend,
+    postgres_session: PostgresServer,
+    closing: Callable[[object], None],
+    message: str,
+) -> None:
+    events = supabase_backend.events()
+    closing(events)
+    events.create_group()
+    with postgres_session.client() as client:
+        client.execute("SELECT pgmq.send('product_updates', %s::jsonb)", [message])
+    (delivery,) = events.receive("a", 10, 0)
+    assert isinstance(delivery.event, UndecodableEvent)
+
+
+def test_schema_dropped_under_a_consumer(
+    supabase_backend: SupabaseBackend,
+    postgres_session: PostgresServer,
+    closing: Callable[[object], None],
+) -> None:
+    events = supabase_backend.events()
+    closing(events)
+    event = ProductEvent(type=EventType.DELETE, product_id="p-1", fields={})
+    events.publish([event])
+    with postgres_session.client() as client:
+        client.execute("DROP SCHEMA recsys CASCADE")
+    with pytest.raises(GroupMissing):
+        events.receive("a", 10, 0)
+    assert events.create_group()
+    (delivery,) = events.receive("a", 10, 0)
+    assert delivery.event.product_id == "p-1"  # type: ignore[union-attr]  # an event
