@@ -200,7 +200,7 @@ class SupabaseCatalog:
         with self._connection.transaction(PART) as session:
             return self._run(session, statement, *values).rowcount
 
-    def _run(self, session: Session, statement: str, *values: object) -> Any:
+    def _run(self, session: Session, statement: str, *values: object) -> Cursor[tuple[Any, ...]]:
         return session.execute(self._connection.query(statement), values, binary=True)
 
 

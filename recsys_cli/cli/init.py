@@ -19,7 +19,7 @@ def init(
     ] = False,
     redis: options.RedisUrl = None,
 ) -> None:
-    """Make what is missing on the configured backends: schema, group and index."""
+    """Make what is missing on the backends: schema, group and index."""
     from recsys_cli.domain import IndexSpec
 
     with options.backends(redis) as opened:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from typing import Any, LiteralString, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import psycopg
 from psycopg import sql
@@ -78,7 +78,7 @@ class PostgresConnection:
     def query(self, text: str, **names: sql.Composable) -> sql.Composed:
         """Return the statement with ``{schema}`` and the names put in, quoted."""
         known = {"schema": sql.Identifier(self.schema), **names}
-        return sql.SQL(cast("LiteralString", text)).format(**known)
+        return sql.SQL(text).format(**known)
 
     def shown(self, part: Part) -> str:
         """Return the SQL that makes the part, to be run by somebody else."""
