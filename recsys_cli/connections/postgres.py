@@ -77,7 +77,11 @@ class PostgresConnection:
 
     def query(self, text: str, **names: sql.Composable) -> sql.Composed:
         """Return the statement with ``{schema}`` and the names put in, quoted."""
-        known = {"schema": sql.Identifier(self.schema), **names}
+        known = {
+            "schema": sql.Identifier(self.schema),
+            "schema_name": sql.Literal(self.schema),
+            **names,
+        }
         return sql.SQL(text).format(**known)
 
     def shown(self, part: Part) -> str:

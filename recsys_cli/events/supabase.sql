@@ -34,7 +34,8 @@ CREATE TABLE IF NOT EXISTS {schema}.deliveries (
     PRIMARY KEY (queue, msg_id));
 
 -- Whatever sends to the stream's queue, also another program by pgmq.send, reaches every group,
--- under the same number. Where no group reads that queue any more, nothing stays in it.
+-- under the same number, and wakes who waits. Where no group reads that queue any more, nothing
+-- stays in it.
 CREATE OR REPLACE FUNCTION {schema}.fan_out() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
@@ -59,7 +60,61 @@ BEGIN
         EXECUTE format(
             'DELETE FROM pgmq.%I WHERE msg_id IN (SELECT msg_id FROM added)', 'q_' || TG_ARGV[0]);
     END IF;
+    PERFORM pg_notify('recsys_' || TG_ARGV[0], '');
     RETURN NULL;
+END $$;
+
+CREATE OR REPLACE FUNCTION {schema}.open_stream(stream_name text, stream_queue text)
+RETURNS void LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    messages text := format('pgmq.%I', 'q_' || stream_queue);
+    trigger_name text := left('recsys_fan_out_' || {schema_name}, 63);
+BEGIN
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass(messages) AND tgname = trigger_name)
+    THEN
+        PERFORM pg_advisory_xact_lock(hashtext(stream_queue));
+        IF to_regclass(messages) IS NULL THEN
+            PERFORM pgmq.create(stream_queue);
+        END IF;
+        EXECUTE format(
+            'CREATE OR REPLACE TRIGGER %I AFTER INSERT ON %s REFERENCING NEW TABLE AS added '
+            'FOR EACH STATEMENT EXECUTE FUNCTION %I.fan_out(%L)',
+            trigger_name, messages, {schema_name}, stream_queue);
+    END IF;
+    INSERT INTO {schema}.streams (name, queue) VALUES (stream_name, stream_queue)
+    ON CONFLICT DO NOTHING;
+END $$;
+
+-- Says whether the group is new. It begins with whatever another group has still to see; while
+-- that is copied nothing is sent, so nothing is missed and nothing comes twice.
+CREATE OR REPLACE FUNCTION {schema}.open_group(
+    stream_name text, stream_queue text, group_name text, group_queue text)
+RETURNS boolean LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    mine text := stream_queue;
+    other text;
+BEGIN
+    PERFORM {schema}.open_stream(stream_name, stream_queue);
+    IF EXISTS (SELECT 1 FROM {schema}.groups WHERE stream = stream_name AND name = group_name) THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('LOCK TABLE pgmq.%I IN SHARE ROW EXCLUSIVE MODE', 'q_' || stream_queue);
+    IF EXISTS (SELECT 1 FROM {schema}.groups WHERE stream = stream_name AND name = group_name) THEN
+        RETURN false;
+    END IF;
+    IF EXISTS (SELECT 1 FROM {schema}.groups WHERE stream = stream_name) THEN
+        mine := group_queue;
+        PERFORM pgmq.create(mine);
+        FOR other IN SELECT queue FROM {schema}.groups WHERE stream = stream_name LOOP
+            EXECUTE format(
+                'INSERT INTO pgmq.%I (msg_id, vt, message) OVERRIDING SYSTEM VALUE '
+                'SELECT msg_id, clock_timestamp(), message FROM pgmq.%I ON CONFLICT DO NOTHING',
+                'q_' || mine, 'q_' || other);
+        END LOOP;
+    END IF;
+    INSERT INTO {schema}.groups (stream, name, queue) VALUES (stream_name, group_name, mine);
+    RETURN true;
 END $$;
 
 CREATE TABLE IF NOT EXISTS {schema}.letters (

@@ -23,8 +23,8 @@ from recsys_cli.events import codec
 from recsys_cli.events import supabase_messages as messages
 from recsys_cli.events.supabase_groups import (
     PART,
-    add_group,
     groups_of,
+    open_group,
     open_stream,
     remove_group,
     table,
@@ -161,9 +161,10 @@ class SupabaseQueue:
 
     def create_group(self) -> bool:
         with self._connection.transaction(PART) as session:
-            is_new = add_group(self._connection, session, self._stream, self._group)
+            opened = open_group(self._connection, self._stream, self._group)
+            row = session.execute(opened).fetchone()
         self._group_was_made = True
-        return is_new
+        return bool(row and row[0])
 
     def drop_group(self, name: str) -> bool:
         with self._connection.transaction(PART) as session:

@@ -85,3 +85,27 @@ def test_schema_dropped_under_a_consumer(
     assert events.create_group()
     (delivery,) = events.receive("a", 10, 0)
     assert delivery.event.product_id == "p-1"  # type: ignore[union-attr]  # an event
+
+
+@pytest.mark.parametrize("first", ["product-processors", "audit"])
+def test_what_the_last_group_had_not_read_waits_for_the_next(
+    supabase_backend: SupabaseBackend, closing: Callable[[object], None], first: str
+) -> None:
+    groups = ["product-processors", "audit"]
+    ours, other = (supabase_backend.events(group=group) for group in groups)
+    closing(ours)
+    closing(other)
+    ours.create_group()
+    other.create_group()
+    (position,) = ours.publish([ProductEvent(type=EventType.DELETE, product_id="p-1", fields={})])
+    (last,) = {*groups} - {first}
+    assert ours.drop_group(first)
+    (later,) = ours.publish([ProductEvent(type=EventType.DELETE, product_id="p-2", fields={})])
+    assert ours.drop_group(last)
+
+    again = supabase_backend.events(group="again")
+    closing(again)
+    again.create_group()
+
+    found = [delivery.position for delivery in again.receive("a", 10, 0)]
+    assert found == [position, later]
