@@ -11,10 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from psycopg import Cursor
-
 from recsys_cli.catalogs import codec
-from recsys_cli.connections.postgres import Part, PostgresConnection, Session
+from recsys_cli.connections.postgres import Cursor, Part, PostgresConnection, Session
 from recsys_cli.domain import BEGINNING, Health, Position, Product, StoredModel, utc_now
 from recsys_cli.merge import NOTHING, ProductState
 from recsys_cli.ports import CHECKSUM_BYTES, version_of
@@ -193,14 +191,15 @@ class SupabaseCatalog:
         return bytes(rows[0][0]) if rows else None
 
     def _rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        with self._connection.transaction(PART) as session:
-            return self._run(session, statement, *values).fetchall()
+        return self._alone(statement, values).fetchall()
 
     def _count(self, statement: str, *values: object) -> int:
-        with self._connection.transaction(PART) as session:
-            return self._run(session, statement, *values).rowcount
+        return self._alone(statement, values).rowcount
 
-    def _run(self, session: Session, statement: str, *values: object) -> Cursor[tuple[Any, ...]]:
+    def _alone(self, statement: str, values: Sequence[object]) -> Cursor:
+        return self._connection.run(PART, self._connection.query(statement), values, binary=True)
+
+    def _run(self, session: Session, statement: str, *values: object) -> Cursor:
         return session.execute(self._connection.query(statement), values, binary=True)
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
 
 from recsys_cli.connections.postgres_errors import SchemaGone, translated
 from recsys_cli.domain import Health
@@ -24,7 +25,8 @@ _KEPT = 4
 _SILENT_MS = 20_000
 _FIRST_USE_LOCK = int.from_bytes(b"recsys", "big")
 
-Session = psycopg.Connection[tuple[Any, ...]]
+Session: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+Cursor: TypeAlias = psycopg.Cursor[tuple[Any, ...]]
 
 
 class Part(NamedTuple):
@@ -58,22 +60,33 @@ class PostgresConnection:
 
         Raises SchemaGone where a table was dropped; the next transaction makes it again.
         """
-        try:
-            with translated(self.place):
-                session = self._take()
-                try:
-                    if part is not None and part.table not in self._ready:
-                        self._make(session, part)
-                    with session.transaction():
-                        yield session
-                finally:
-                    self._give_back(session)
-        except SchemaGone:
-            self._ready.clear()
-            raise
-        except BackendUnavailable:
-            self.close()
-            raise
+        with self._session(part) as session, session.transaction():
+            yield session
+
+    def run(
+        self,
+        part: Part,
+        statement: sql.Composed,
+        values: Sequence[object] | Mapping[str, object] = (),
+        *,
+        binary: bool = False,
+    ) -> Cursor:
+        """Run one statement as a transaction of its own: one trip, where a block takes three."""
+        with self._session(part) as session:
+            return session.execute(statement, values or None, binary=binary)
+
+    def listener(self, channel: str) -> Session | None:
+        """Return a session of its own that hears the channel; None where a pooler is in between.
+
+        Behind it the session is another one's as soon as the transaction ends.
+        """
+        with translated(self.place):
+            session = self._connect()
+            if _is_pooled(session):
+                session.close()
+                return None
+            session.execute(self.query("LISTEN {channel}", channel=sql.Identifier(channel)))
+            return session
 
     def query(self, text: str, **names: sql.Composable) -> sql.Composed:
         """Return the statement with ``{schema}`` and the names put in, quoted."""
@@ -89,7 +102,8 @@ class PostgresConnection:
         return self.query(part.ddl).as_string(None)
 
     def health(self, part: str) -> Health:
-        with self.transaction() as session:
+        with self._session(None) as session:
+            is_pooled = _is_pooled(session)
             row = session.execute(
                 "SELECT current_setting('server_version'),"
                 " coalesce((SELECT string_agg(extname || ' ' || extversion, ', ' ORDER BY extname)"
@@ -97,7 +111,10 @@ class PostgresConnection:
             ).fetchone()
         version, extensions = row or ("", "")
         return Health(
-            part=part, address=self.place, version=f"Postgres {version}", details=extensions
+            part=part,
+            address=self.place,
+            version=f"Postgres {version}",
+            details=extensions + (", through a pooler" if is_pooled else ""),
         )
 
     def close(self) -> None:
@@ -106,17 +123,41 @@ class PostgresConnection:
         for session in kept:
             session.close()
 
+    @contextlib.contextmanager
+    def _session(self, part: Part | None) -> Iterator[Session]:
+        """Lend a session, after making what ``part`` needs where it is missing."""
+        try:
+            with translated(self.place):
+                session = self._take()
+                try:
+                    if part is not None and part.table not in self._ready:
+                        self._make(session, part)
+                    yield session
+                finally:
+                    self._give_back(session)
+        except SchemaGone:
+            self._ready.clear()
+            raise
+        except BackendUnavailable:
+            self.close()
+            raise
+
     def _take(self) -> Session:
         with self._lock:
             while self._kept:
                 session = self._kept.pop()
                 if not session.closed:
                     return session
+        return self._connect()
+
+    def _connect(self) -> Session:
         return psycopg.connect(self._conninfo, autocommit=True, prepare_threshold=None)
 
     def _give_back(self, session: Session) -> None:
+        # Interrupted in the middle of something, it is of no use to anybody else.
+        is_idle = session.info.transaction_status == TransactionStatus.IDLE
         with self._lock:
-            if not session.closed and len(self._kept) < _KEPT:
+            if is_idle and len(self._kept) < _KEPT:
                 self._kept.append(session)
                 return
         session.close()
@@ -136,6 +177,12 @@ class PostgresConnection:
             [self.schema, part.table],
         ).fetchone()
         return bool(row and row[0])
+
+
+def _is_pooled(session: Session) -> bool:
+    """Whether another process answers than the one that let us in."""
+    row = session.execute("SELECT pg_backend_pid()").fetchone()
+    return row != (session.info.backend_pid,)
 
 
 def _conninfo(url: str) -> str:

@@ -62,18 +62,15 @@ class SupabaseDeadLetters:
         return True
 
     def purge(self, letter_ids: Sequence[str]) -> int:
-        with self._connection.transaction(PART) as session:
-            query = self._connection.query(_DROP)
-            return session.execute(query, [self._stream, _numbers(letter_ids)]).rowcount
+        query = self._connection.query(_DROP)
+        return self._connection.run(PART, query, [self._stream, _numbers(letter_ids)]).rowcount
 
     def close(self) -> None:
         self._connection.close()
 
     def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        with self._connection.transaction(PART) as session:
-            return session.execute(
-                self._connection.query(query), [self._stream, *values]
-            ).fetchall()
+        found = self._connection.run(PART, self._connection.query(query), [self._stream, *values])
+        return found.fetchall()
 
 
 def _letter(row: Sequence[Any]) -> DeadLetter:
