@@ -22,7 +22,7 @@ __all__ = [
 
 EVENTS = ["embedded", "redis", "redis_acl", "supabase"]
 CATALOGS = ["embedded", "redis", "redis_acl", "supabase"]
-VECTORS = ["embedded", "redis", "redis_acl"]
+VECTORS = ["embedded", "redis", "redis_acl", "supabase"]
 
 
 class EventsSide(Protocol):
