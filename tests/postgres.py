@@ -22,6 +22,12 @@ _OTHER_USER = "nobody"
 """Postgres refuses to run as root; where the tests do, it runs as this user."""
 
 
+_WHO_MAY_COME_IN = """
+host all postgres 127.0.0.1/32 trust
+host all all 127.0.0.1/32 scram-sha-256
+"""
+
+
 class PostgresServer:
     """postgres on a loopback port, with its data in ``folder``."""
 
@@ -50,6 +56,7 @@ class PostgresServer:
         done = subprocess.run(command, capture_output=True, check=False, **_as_other())
         if done.returncode:
             pytest.fail(done.stderr.decode(errors="replace")[-2000:])
+        (data / "pg_hba.conf").write_text(_WHO_MAY_COME_IN)
         self.start()
         from pgmq.install import get_embedded_install_sql
 

@@ -7,6 +7,7 @@ transaction: no prepared statement, no SET but SET LOCAL, no advisory lock but f
 from __future__ import annotations
 
 import contextlib
+import selectors
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -53,6 +54,7 @@ class PostgresConnection:
         self._lock = threading.Lock()
         self._kept: list[Session] = []
         self._ready: set[str] = set()
+        self._damaged: set[str] = set()
 
     @contextlib.contextmanager
     def transaction(self, part: Part | None = None) -> Iterator[Session]:
@@ -71,7 +73,12 @@ class PostgresConnection:
         *,
         binary: bool = False,
     ) -> Cursor:
-        """Run one statement as a transaction of its own: one trip, where a block takes three."""
+        """Run one statement as a transaction of its own: one trip, where a block takes three.
+
+        Where a table was dropped, the part is made again, and then the statement runs.
+        """
+        with contextlib.suppress(SchemaGone), self._session(part) as session:
+            return session.execute(statement, values or None, binary=binary)
         with self._session(part) as session:
             return session.execute(statement, values or None, binary=binary)
 
@@ -136,6 +143,8 @@ class PostgresConnection:
                 finally:
                     self._give_back(session)
         except SchemaGone:
+            # Perhaps one table of many: what makes them runs whether or not the last is there.
+            self._damaged |= self._ready
             self._ready.clear()
             raise
         except BackendUnavailable:
@@ -146,8 +155,9 @@ class PostgresConnection:
         with self._lock:
             while self._kept:
                 session = self._kept.pop()
-                if not session.closed:
+                if _is_quiet(session):
                     return session
+                session.close()
         return self._connect()
 
     def _connect(self) -> Session:
@@ -169,14 +179,24 @@ class PostgresConnection:
                 session.execute("SELECT pg_advisory_xact_lock(%s)", [_FIRST_USE_LOCK])
                 if not self._is_there(session, part):
                     session.execute(self.query(part.ddl))
+        self._damaged.discard(part.table)
         self._ready.add(part.table)
 
     def _is_there(self, session: Session, part: Part) -> bool:
+        if part.table in self._damaged:
+            return False
         row = session.execute(
             "SELECT to_regclass(format('%%I.%%I', %s::text, %s::text)) IS NOT NULL",
             [self.schema, part.table],
         ).fetchone()
         return bool(row and row[0])
+
+
+def _is_quiet(session: Session) -> bool:
+    """Whether the server has not said anything unasked: as a rule that it ends the session."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(session.fileno(), selectors.EVENT_READ)
+        return not selector.select(0)
 
 
 def _is_pooled(session: Session) -> bool:

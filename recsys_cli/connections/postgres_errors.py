@@ -14,13 +14,14 @@ _CREDENTIALS = "see the user name and the password in SUPABASE_DB_URL"
 
 _WAITING = {
     "08": "does not answer",
+    "25006": "takes no writes, as a replica or a project without disk space",
     "40": "gave way to another transaction",
     "53": "has no room for this now",
     "55": "keeps this locked",
     "57": "is going down or starting, or took too long",
     "58": "cannot read or write its files",
 }
-"""By SQLSTATE class: what passes (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
+"""By SQLSTATE or its class: what passes (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
 
 _REFUSING = {
     "28": ("does not let this user in", _CREDENTIALS),
@@ -28,7 +29,6 @@ _REFUSING = {
     "42501": ("does not allow this role to do that", _INIT),
     "0A": ("cannot do that", "see the extensions of the project"),
     "58P01": ("does not have the extension", "install pgmq and pgvector on the server"),
-    "25006": ("is a replica, which cannot be written to", "name the primary in SUPABASE_DB_URL"),
 }
 """By SQLSTATE or its class: what stays until somebody changes it."""
 
@@ -66,7 +66,7 @@ def translation(place: str, error: psycopg.Error) -> RecsysError:
     meaning = _REFUSING.get(state) or _REFUSING.get(state[:2])
     if meaning:
         return BackendRefused(f"Postgres at {place} {meaning[0]}: {said}", hint=meaning[1])
-    if what := _WAITING.get(state[:2]):
+    if what := _WAITING.get(state) or _WAITING.get(state[:2]):
         return BackendUnavailable(f"Postgres at {place} {what}: {said}")
     if state:
         return BackendRefused(f"Postgres at {place} refused a statement ({state}): {said}")
