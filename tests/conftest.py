@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from tests.commands import Recsys
+from tests.postgres import PostgresServer, running_postgres
 from tests.servers import RedisServer, running_redis
 from tests.shops import move_to
 from tests.tls import Authority
@@ -26,6 +27,10 @@ SETTINGS = (
     "EMBEDDING_",
 )
 """How the names begin that recsys reads from the environment."""
+
+_EMPTY_POSTGRES = """
+    DROP SCHEMA IF EXISTS recsys CASCADE;
+    SELECT pgmq.drop_queue(queue_name) FROM pgmq.list_queues();"""
 
 
 # How fast an example runs says something of the machine, and nothing of the code.
@@ -54,6 +59,20 @@ def redis_server(_redis_session: RedisServer) -> RedisServer:
     with _redis_session.client() as client:
         client.flushall()
     return _redis_session
+
+
+@pytest.fixture(scope="session")
+def postgres_session() -> Iterator[PostgresServer]:
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_server(postgres_session: PostgresServer) -> PostgresServer:
+    """A running Postgres with pgvector and pgmq, and nothing of recsys in it."""
+    with postgres_session.client() as client:
+        client.execute(_EMPTY_POSTGRES)
+    return postgres_session
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.postgres import PostgresServer
 from tests.servers import RedisServer
 
-SHOPS = ("embedded", "redis")
+SHOPS = ("embedded", "redis", "supabase")
 
 
 def move_to(shop: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,5 +23,12 @@ def _settings(shop: str, request: pytest.FixtureRequest) -> dict[str, str]:
         case "redis":
             redis: RedisServer = request.getfixturevalue("redis_server")
             return {"REDIS_URL": redis.url}
+        case "supabase":
+            postgres: PostgresServer = request.getfixturevalue("postgres_server")
+            return {
+                "EVENT_PROCESSOR_TYPE": "supabase",
+                "VECTOR_STORE_TYPE": "supabase",
+                "SUPABASE_DB_URL": postgres.url,
+            }
         case _:
             raise ValueError(shop)

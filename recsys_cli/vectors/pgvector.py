@@ -7,15 +7,12 @@ somebody who waits for him.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
-import msgspec
-from psycopg import Cursor, errors, sql
+from psycopg import errors, sql
 
-from recsys_cli.connections.postgres import Part, PostgresConnection
+from recsys_cli.connections.postgres import Cursor, Part, PostgresConnection
 from recsys_cli.connections.postgres_errors import SchemaGone
 from recsys_cli.domain import (
     Health,
@@ -23,22 +20,21 @@ from recsys_cli.domain import (
     IndexSpec,
     Neighbor,
     Position,
-    ProductMetadata,
     SearchFilter,
     StoredEmbedding,
 )
-from recsys_cli.errors import IndexMissing
+from recsys_cli.errors import BackendRefused, IndexMissing
 from recsys_cli.generations import FIRST
 from recsys_cli.ports import Embedding, Vector
 from recsys_cli.vectors import pgvector_query
+from recsys_cli.vectors import pgvector_rows as rows
 from recsys_cli.vectors.pgvector_index import PgvectorIndex
 from recsys_cli.vectors.pgvector_query import Asked, Given, Kept, Search, rounded
 from recsys_cli.vectors.pgvector_table import (
+    PART,
     Pgvectors,
     Table,
-    numbers,
     received,
-    remade,
 )
 
 _PAGE = 500
@@ -61,44 +57,6 @@ _PAGE_OF = """
     SELECT product_id, {extension}.vector_send(vector), name, category, price, attributes::text,
            updated_at, position_major, position_minor, model_version, text_digest
     FROM {schema}.{table} WHERE product_id > %(last)s ORDER BY product_id LIMIT %(limit)s"""
-
-# Where "row" is NULL there is no new vector. All rows are locked before any is written.
-_WRITE = """
-    WITH given AS MATERIALIZED (
-        SELECT * FROM unnest(
-            %(ids)s::text[], %(names)s::text[], %(categories)s::text[], %(prices)s::float8[],
-            %(attributes)s::text[], %(updated)s::text[], %(majors)s::bigint[],
-            %(minors)s::bigint[], %(models)s::text[], %(digests)s::text[], %(rows)s::int[])
-        AS g(product_id, name, category, price, attributes, updated_at, major, minor,
-             model_version, text_digest, row)),
-    locked AS MATERIALIZED (
-        SELECT product_id FROM {schema}.{table} WHERE product_id = ANY(%(ids)s)
-        ORDER BY product_id FOR UPDATE),
-    refreshed AS (
-        UPDATE {schema}.{table} AS t SET
-            name = g.name, category = g.category, price = g.price,
-            attributes = g.attributes::jsonb, updated_at = g.updated_at,
-            position_major = g.major, position_minor = g.minor
-        FROM given AS g JOIN locked AS l ON l.product_id = g.product_id
-        WHERE t.product_id = g.product_id AND g.row IS NULL
-          AND (t.position_major, t.position_minor) <= (g.major, g.minor))
-    INSERT INTO {schema}.{table} AS t (
-        product_id, vector, name, category, price, attributes, updated_at,
-        position_major, position_minor, model_version, text_digest)
-    SELECT product_id,
-           (%(vectors)s)[row * {dimension} + 1 : (row + 1) * {dimension}]::{extension}.vector,
-           name, category, price, attributes::jsonb, updated_at,
-           major, minor, model_version, text_digest
-    FROM given WHERE row IS NOT NULL AND (SELECT count(*) FROM locked) >= 0
-    ORDER BY product_id
-    ON CONFLICT (product_id) DO UPDATE SET
-        vector = excluded.vector, name = excluded.name, category = excluded.category,
-        price = excluded.price, attributes = excluded.attributes,
-        updated_at = excluded.updated_at, position_major = excluded.position_major,
-        position_minor = excluded.position_minor, model_version = excluded.model_version,
-        text_digest = excluded.text_digest
-    WHERE (t.position_major, t.position_minor)
-       <= (excluded.position_major, excluded.position_minor)"""
 
 _REMOVE = """
     WITH old AS (
@@ -145,7 +103,7 @@ class Pgvector:
 
     def stored(self, product_ids: Sequence[str]) -> dict[str, StoredEmbedding]:
         return {
-            product_id: _source(*facts) for product_id, *facts in self._of(_STORED, product_ids)
+            product_id: rows.source(*facts) for product_id, *facts in self._of(_STORED, product_ids)
         }
 
     def write(self, embeddings: Sequence[Embedding]) -> None:
@@ -156,9 +114,8 @@ class Pgvector:
             if embedding.vector is not None:
                 self._check(embedding.vector, f"the vector of {embedding.product_id!r}")
         part = self._table.part(self._dimension)
-        for some in _rounds(embeddings):
-            values = _columns(some)
-            remade(lambda values=values: self._run(_WRITE, values, part))  # type: ignore[misc]
+        for some in rows.rounds(embeddings):
+            self._run(rows.WRITE, rows.columns(some), part)
         return lambda: None
 
     def remove(self, positions: Mapping[str, Position]) -> None:
@@ -186,7 +143,7 @@ class Pgvector:
             except SchemaGone:
                 return
             if page:
-                yield [_entry(*row) for row in page]
+                yield [rows.entry(*row) for row in page]
             if len(page) < _PAGE:
                 return
             last = page[-1][0]
@@ -211,7 +168,10 @@ class Pgvector:
             return [[] for _ in queries]
         names = [str(place) for place in range(len(queries))]
         asked = Given(dict(zip(names, queries, strict=True)))
-        found = self._closest(asked, names, limit, self._search(where, ef, exact=exact))
+        try:
+            found = self._closest(asked, names, limit, self._search(where, ef, exact=exact))
+        except SchemaGone as error:
+            raise self._missing() from error
         return [found[name] for name in names]
 
     def neighbors(
@@ -227,7 +187,10 @@ class Pgvector:
             return {i: [] for i in self.stored(product_ids)}
         how = self._search(where, ef, exact=exact)
         ids = list(dict.fromkeys(i for i in product_ids if "\0" not in i))
-        found = self._closest(Kept(), ids, limit, how) if ids else {}
+        try:
+            found = self._closest(Kept(), ids, limit, how)
+        except SchemaGone:
+            return {}  # nothing was ever written
         return {i: found[i] for i in ids if i in found}
 
     def health(self) -> Health:
@@ -270,10 +233,7 @@ class Pgvector:
         how = how._replace(ef=max(how.ef, limit))
         index = self._table.regclass(self._table.index_name)
         values = {"limit": limit, "index": index, **how.values(), **asked.values(names)}
-        try:
-            found = pgvector_query.answer(self._rows(how.text(asked), values))
-        except SchemaGone as error:
-            raise self._missing() from error
+        found = pgvector_query.answer(self._rows(how.text(asked), values))
         if not found.has_index:
             raise self._missing()
         return found.neighbors
@@ -293,24 +253,16 @@ class Pgvector:
             return []
 
     def _rows(self, statement: str, values: Mapping[str, object]) -> list[tuple[Any, ...]]:
-        with self._cursor(statement, values) as cursor:
-            return cursor.fetchall()
+        return self._run(statement, values).fetchall()
 
-    def _run(self, statement: str, values: Mapping[str, object], part: Part | None = None) -> None:
-        with self._cursor(statement, values, part):
-            pass
-
-    @contextmanager
-    def _cursor(
-        self, statement: str, values: Mapping[str, object], part: Part | None = None
-    ) -> Iterator[Cursor[tuple[Any, ...]]]:
+    def _run(self, statement: str, values: Mapping[str, object], part: Part = PART) -> Cursor:
         query = self._table.query(statement, dimension=sql.Literal(self._dimension))
-        with self._connection.transaction(part) as session:
-            try:
-                yield session.execute(query, values, binary=True)
-            except errors.DataException as error:
-                said = error.diag.message_primary
-                raise self._index.mismatch(f"holds others: {said}") from error
+        try:
+            return self._connection.run(part, query, values, binary=True)
+        except BackendRefused as error:
+            if isinstance(error.__cause__, errors.DataException):
+                raise self._index.mismatch(f"holds others: {error}") from error
+            raise
 
     def _check(self, vector: Vector, whose: str) -> None:
         import numpy as np  # noqa: PLC0415 - who has a vector has loaded it
@@ -321,63 +273,6 @@ class Pgvector:
             )
         if not np.isfinite(vector).all():
             raise ValueError(f"{whose} has a value that is not finite")
-
-
-def _rounds(embeddings: Sequence[Embedding]) -> list[list[Embedding]]:
-    """Return them in parts, in order, so that no part has a product twice."""
-    rounds: list[dict[str, Embedding]] = []
-    for embedding in embeddings:
-        for some in rounds:
-            if embedding.product_id not in some:
-                some[embedding.product_id] = embedding
-                break
-        else:
-            rounds.append({embedding.product_id: embedding})
-    return [list(some.values()) for some in rounds]
-
-
-def _columns(embeddings: Sequence[Embedding]) -> dict[str, object]:
-    """Return what _WRITE takes."""
-    vectors = [e.vector for e in embeddings if e.vector is not None]
-    places = itertools.count()
-    metadata = [e.metadata for e in embeddings]
-    sources = [e.source for e in embeddings]
-    return {
-        "ids": [e.product_id for e in embeddings],
-        "names": [m.name for m in metadata],
-        "categories": [m.category for m in metadata],
-        "prices": [m.price for m in metadata],
-        "attributes": [msgspec.json.encode(m.attributes).decode() for m in metadata],
-        "updated": [e.updated_at for e in embeddings],
-        "majors": [s.position.major for s in sources],
-        "minors": [s.position.minor for s in sources],
-        "models": [s.model_version for s in sources],
-        "digests": [s.text_digest for s in sources],
-        "rows": [None if e.vector is None else next(places) for e in embeddings],
-        "vectors": numbers(vectors),
-    }
-
-
-def _entry(product_id: str, sent: bytes, *facts: Any) -> Embedding:
-    name, category, price, attributes, updated_at, *source = facts
-    return Embedding(
-        product_id,
-        received(sent),
-        ProductMetadata(
-            name=name,
-            category=category,
-            price=price,
-            attributes=msgspec.json.decode(attributes, type=dict[str, str]),
-        ),
-        _source(*source),
-        updated_at,
-    )
-
-
-def _source(major: int, minor: int, model_version: str, text_digest: str) -> StoredEmbedding:
-    return StoredEmbedding(
-        position=Position(major, minor), model_version=model_version, text_digest=text_digest
-    )
 
 
 def _cuts_a_tie(found: Sequence[Neighbor], asked: int, limit: int) -> bool:

@@ -18,7 +18,7 @@ from recsys_cli.generations import (
     swapped,
 )
 from recsys_cli.ports import VectorStore
-from recsys_cli.vectors import pgvector_rows
+from recsys_cli.vectors import pgvector_generation_rows as generation_rows
 from recsys_cli.vectors.pgvector import Pgvector
 from recsys_cli.vectors.pgvector_table import PART, Pgvectors, Table, remade
 
@@ -134,7 +134,7 @@ class PgvectorGenerations:
         statement = table.query("DROP TABLE IF EXISTS {schema}.{table}")
         with self._changing(token) as session:
             session.execute(statement)
-            pgvector_rows.delete(self._connection, session, self._name, number)
+            generation_rows.delete(self._connection, session, self._name, number)
 
     def health(self) -> Health:
         return self.store(Generation()).health()
@@ -143,14 +143,14 @@ class PgvectorGenerations:
         self._connection.close()
 
     def _rows(self, session: Session) -> list[Generation]:
-        found = pgvector_rows.rows(self._connection, session, self._name)
+        found = generation_rows.rows(self._connection, session, self._name)
         if any(row.state is GenerationState.SERVING for row in found):
             return found
         first = Generation(spec=IndexSpec(dimension=self._dimension))
         return [first, *(row for row in found if row.number != FIRST)]
 
     def _put(self, session: Session, generation: Generation) -> None:
-        pgvector_rows.put(self._connection, session, self._name, generation)
+        generation_rows.put(self._connection, session, self._name, generation)
 
     @contextmanager
     def _changing(self, token: int) -> Iterator[Session]:

@@ -9,7 +9,7 @@ from psycopg import sql
 from recsys_cli.connections.postgres import PostgresConnection, Session
 from recsys_cli.domain import IndexInfo, IndexSpec
 from recsys_cli.errors import IndexMismatch
-from recsys_cli.vectors import pgvector_rows
+from recsys_cli.vectors import pgvector_generation_rows as generation_rows
 from recsys_cli.vectors.pgvector_table import PART, Table, remade
 
 _FACTS = """
@@ -77,7 +77,7 @@ class PgvectorIndex:
                 self._compare(session, facts, spec)
                 return False
             self._build(session, spec)
-            pgvector_rows.note_spec(self._connection, session, self._name, self._number, spec)
+            generation_rows.note_spec(self._connection, session, self._name, self._number, spec)
         return True
 
     def drop(self) -> bool:
@@ -103,7 +103,7 @@ class PgvectorIndex:
             if facts is None or not facts.has_index:
                 return None
             counts = session.execute(self._table.query(_COUNTS)).fetchall()
-            spec = pgvector_rows.spec_of(self._connection, session, self._name, self._number)
+            spec = generation_rows.spec_of(self._connection, session, self._name, self._number)
         documents = sum(count for _, count, _ in counts)
         wordless = sum(zero for _, _, zero in counts)
         return IndexInfo(
@@ -148,7 +148,7 @@ class PgvectorIndex:
             session.execute(self._table.query(_ATTRIBUTE, name=sql.Literal(name)))
 
     def _compare(self, session: Session, facts: _Facts, spec: IndexSpec) -> None:
-        noted = pgvector_rows.spec_of(self._connection, session, self._name, self._number)
+        noted = generation_rows.spec_of(self._connection, session, self._name, self._number)
         found = {"dimension": facts.dimension, **facts.parameters, "ef_runtime": noted.ef_runtime}
         wanted = {
             "dimension": spec.dimension,

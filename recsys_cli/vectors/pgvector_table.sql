@@ -4,7 +4,7 @@ CREATE TABLE IF NOT EXISTS {schema}.{table} (
     name text NOT NULL,
     category text NOT NULL,
     price double precision,
-    attributes jsonb NOT NULL,
+    attributes jsonb NOT NULL CHECK (jsonb_typeof(attributes) = 'object'),
     updated_at text NOT NULL,
     position_major bigint NOT NULL,
     position_minor bigint NOT NULL,

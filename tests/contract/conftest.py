@@ -10,11 +10,10 @@ import pytest
 from recsys_cli.ports import Catalog, DeadLetters, EventProcessor, Generations, VectorStore
 from tests.contract.backends.embedded import embedded_backend
 from tests.contract.backends.redis import redis_acl_backend, redis_backend
-from tests.contract.backends.supabase import postgres_session, supabase_backend
+from tests.contract.backends.supabase import supabase_backend
 
 __all__ = [
     "embedded_backend",
-    "postgres_session",
     "redis_acl_backend",
     "redis_backend",
     "supabase_backend",

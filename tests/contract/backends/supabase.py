@@ -1,15 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from recsys_cli.ports import Catalog, DeadLetters, EventProcessor, Generations, VectorStore
-from tests.postgres import PostgresServer, running_postgres
-
-_CLEAN = """
-    DROP SCHEMA IF EXISTS recsys CASCADE;
-    SELECT pgmq.drop_queue(queue_name) FROM pgmq.list_queues();"""
+from tests.postgres import PostgresServer
 
 
 class SupabaseBackend:
@@ -64,14 +58,6 @@ class SupabaseBackend:
         )
 
 
-@pytest.fixture(scope="session")
-def postgres_session() -> Iterator[PostgresServer]:
-    with running_postgres() as server:
-        yield server
-
-
 @pytest.fixture
-def supabase_backend(postgres_session: PostgresServer) -> SupabaseBackend:
-    with postgres_session.client() as client:
-        client.execute(_CLEAN)
-    return SupabaseBackend(postgres_session.url)
+def supabase_backend(postgres_server: PostgresServer) -> SupabaseBackend:
+    return SupabaseBackend(postgres_server.url)
