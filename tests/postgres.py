@@ -39,7 +39,11 @@ class PostgresServer:
 
     @property
     def url(self) -> str:
-        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+        return self.url_at(self.port)
+
+    def url_at(self, port: int, *, user: str = "postgres", host: str = "127.0.0.1") -> str:
+        """Return the URL by way of something in between that listens on ``port``."""
+        return f"postgresql://{user}@{host}:{port}/postgres"
 
     def client(self) -> psycopg.Connection[tuple[object, ...]]:
         return psycopg.connect(self.url, autocommit=True, connect_timeout=5)

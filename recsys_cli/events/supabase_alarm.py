@@ -12,7 +12,7 @@ from recsys_cli.connections.postgres import PostgresConnection, Session
 from recsys_cli.errors import BackendRefused, BackendUnavailable
 
 _PAUSE_S = 0.05
-_LONGEST_PAUSE_S = 0.4
+LONGEST_PAUSE_S = 0.4
 """Also what is woken looks that often: nobody tells when a claim or a delay has run out."""
 
 
@@ -41,10 +41,10 @@ class Alarm:
             return
         try:
             if self._session is not None:
-                self._listen(min(_LONGEST_PAUSE_S, longest_s))
+                self._listen(min(LONGEST_PAUSE_S, longest_s))
             elif not (self._can_listen and self._begin()):
                 time.sleep(min(self._pause_s, longest_s))
-                self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+                self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
         finally:
             self._lock.release()
 

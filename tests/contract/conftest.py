@@ -10,18 +10,19 @@ import pytest
 from recsys_cli.ports import Catalog, DeadLetters, EventProcessor, Generations, VectorStore
 from tests.contract.backends.embedded import embedded_backend
 from tests.contract.backends.redis import redis_acl_backend, redis_backend
-from tests.contract.backends.supabase import supabase_backend
+from tests.contract.backends.supabase import supabase_backend, supabase_pooled_backend
 
 __all__ = [
     "embedded_backend",
     "redis_acl_backend",
     "redis_backend",
     "supabase_backend",
+    "supabase_pooled_backend",
 ]
 
-EVENTS = ["embedded", "redis", "redis_acl", "supabase"]
-CATALOGS = ["embedded", "redis", "redis_acl", "supabase"]
-VECTORS = ["embedded", "redis", "redis_acl", "supabase"]
+EVENTS = ["embedded", "redis", "redis_acl", "supabase", "supabase_pooled"]
+CATALOGS = ["embedded", "redis", "redis_acl", "supabase", "supabase_pooled"]
+VECTORS = ["embedded", "redis", "redis_acl", "supabase", "supabase_pooled"]
 
 
 class EventsSide(Protocol):

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
 
+from recsys_cli.connections.postgres import PostgresConnection
 from recsys_cli.deliveries import UndecodableEvent
 from recsys_cli.domain import EventType, Position, ProductEvent
 from recsys_cli.errors import GroupMissing
+from recsys_cli.events.supabase_alarm import LONGEST_PAUSE_S, Alarm
 from tests.contract.backends.supabase import SupabaseBackend
+from tests.pooler import transaction_pooler
 from tests.postgres import PostgresServer
 
+QUEUE = "product_updates"
 SENT = (
     """{"event_type": "create", "product_id": "p-1", "timestamp": "", "data": {"name": "Lamp"}}"""
 )
@@ -109,3 +116,49 @@ def test_what_the_last_group_had_not_read_waits_for_the_next(
 
     found = [delivery.position for delivery in again.receive("a", 10, 0)]
     assert found == [position, later]
+
+
+def test_who_waits_is_woken_where_nothing_is_in_between(
+    supabase_backend: SupabaseBackend,
+    postgres_session: PostgresServer,
+    closing: Callable[[object], None],
+) -> None:
+    events = supabase_backend.events()
+    closing(events)
+    events.create_group()
+    connection = PostgresConnection(postgres_session.url, schema="recsys")
+    with contextlib.closing(connection), contextlib.closing(Alarm(connection, QUEUE)) as alarm:
+        # It listens from here on, and returns at once: the caller has to look once more.
+        alarm.wait(60)
+        assert alarm.is_listening
+        waits = threading.Thread(target=alarm.wait, args=(60,))
+        with postgres_session.client() as client:
+            client.execute("SELECT pgmq.send(%s, %s::jsonb)", [QUEUE, SENT])
+        started_s = time.monotonic()
+        waits.start()
+        waits.join(20)
+        assert time.monotonic() - started_s < LONGEST_PAUSE_S / 2
+
+
+def test_through_a_transaction_pooler_nobody_listens_and_everything_arrives(
+    supabase_pooled_backend: SupabaseBackend,
+    postgres_session: PostgresServer,
+    closing: Callable[[object], None],
+) -> None:
+    events = supabase_pooled_backend.events()
+    closing(events)
+    events.create_group()
+    found: list[object] = []
+    waits = threading.Thread(target=lambda: found.extend(events.receive("a", 10, 20_000)))
+    waits.start()
+    with postgres_session.client() as client:
+        client.execute("SELECT pgmq.send(%s, %s::jsonb)", [QUEUE, SENT])
+    waits.join(20)
+    assert len(found) == 1
+    with transaction_pooler(postgres_session.port) as port:
+        connection = PostgresConnection(postgres_session.url_at(port), schema="recsys")
+        with contextlib.closing(connection), contextlib.closing(Alarm(connection, QUEUE)) as alarm:
+            alarm.wait(0.01)
+            assert not alarm.is_listening
+            assert connection.listener("recsys") is None
+            assert connection.health("events").details.endswith(", through a pooler")

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from recsys_cli.ports import Catalog, DeadLetters, EventProcessor, Generations, VectorStore
+from tests.pooler import transaction_pooler
 from tests.postgres import PostgresServer
 
 
@@ -61,3 +64,10 @@ class SupabaseBackend:
 @pytest.fixture
 def supabase_backend(postgres_server: PostgresServer) -> SupabaseBackend:
     return SupabaseBackend(postgres_server.url)
+
+
+@pytest.fixture
+def supabase_pooled_backend(postgres_server: PostgresServer) -> Iterator[SupabaseBackend]:
+    """The same by way of a pooler that gives each transaction another session of the server."""
+    with transaction_pooler(postgres_server.port) as port:
+        yield SupabaseBackend(postgres_server.url_at(port))
