@@ -67,7 +67,7 @@ class PostgresConnection:
 
     def run(
         self,
-        part: Part,
+        part: Part | None,
         statement: sql.Composed,
         values: Sequence[object] | Mapping[str, object] = (),
         *,
@@ -77,8 +77,12 @@ class PostgresConnection:
 
         Where a table was dropped, the part is made again, and then the statement runs.
         """
-        with contextlib.suppress(SchemaGone), self._session(part) as session:
-            return session.execute(statement, values or None, binary=binary)
+        try:
+            with self._session(part) as session:
+                return session.execute(statement, values or None, binary=binary)
+        except SchemaGone:
+            if part is None:
+                raise
         with self._session(part) as session:
             return session.execute(statement, values or None, binary=binary)
 
@@ -144,8 +148,9 @@ class PostgresConnection:
                     self._give_back(session)
         except SchemaGone:
             # Perhaps one table of many: what makes them runs whether or not the last is there.
-            self._damaged |= self._ready
-            self._ready.clear()
+            if part is not None:
+                self._damaged.add(part.table)
+                self._ready.discard(part.table)
             raise
         except BackendUnavailable:
             self.close()

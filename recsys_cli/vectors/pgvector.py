@@ -31,7 +31,6 @@ from recsys_cli.vectors import pgvector_rows as rows
 from recsys_cli.vectors.pgvector_index import PgvectorIndex
 from recsys_cli.vectors.pgvector_query import Asked, Given, Kept, Search, rounded
 from recsys_cli.vectors.pgvector_table import (
-    PART,
     Pgvectors,
     Table,
     received,
@@ -255,7 +254,9 @@ class Pgvector:
     def _rows(self, statement: str, values: Mapping[str, object]) -> list[tuple[Any, ...]]:
         return self._run(statement, values).fetchall()
 
-    def _run(self, statement: str, values: Mapping[str, object], part: Part = PART) -> Cursor:
+    def _run(
+        self, statement: str, values: Mapping[str, object], part: Part | None = None
+    ) -> Cursor:
         query = self._table.query(statement, dimension=sql.Literal(self._dimension))
         try:
             return self._connection.run(part, query, values, binary=True)

@@ -90,6 +90,7 @@ class Table:
         statement = self.query(
             _DDL,
             dimension=sql.Literal(dimension),
+            regclass=sql.Literal(self.regclass(self.name)),
             category_index=sql.Identifier(f"{self.name}_category"),
         )
         ddl = statement.as_string(None)
