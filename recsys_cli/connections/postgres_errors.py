@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 import psycopg
@@ -45,6 +46,9 @@ _NOT_LET_IN = (
 )
 
 
+_OF_LIBPQ = re.compile(r"^.*connection to server (at|on) .* failed: |^(FATAL|ERROR):  ")
+
+
 class SchemaGone(BackendRefused):
     """A table, a function or a schema is not (any longer) there."""
 
@@ -85,5 +89,5 @@ def _without_state(place: str, error: psycopg.Error, said: str) -> RecsysError:
 def _said(error: psycopg.Error) -> str:
     """Return the server's own words in one line; they name objects and no password."""
     said = error.diag.message_primary or str(error)
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    lines = [_OF_LIBPQ.sub("", line).strip() for line in said.splitlines()]
+    return next(filter(None, reversed(lines)), type(error).__name__)
