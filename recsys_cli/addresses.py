@@ -1,4 +1,4 @@
-"""The URL of a Redis: whether it says what it seems to say, and what of it may be shown.
+"""The URL of a backend: whether it says what it seems to say, and what of it may be shown.
 
 A raw ``/``, ``?`` or ``#`` in a password cuts a URL where nobody meant it to end, and a piece of
 the password would turn up as a host, a database or an option. Such a URL is refused, never shown.
@@ -6,6 +6,7 @@ the password would turn up as a host, a database or an option. Such a URL is ref
 
 from __future__ import annotations
 
+import re
 from urllib.parse import parse_qsl, urlsplit
 
 _SHOWN_OPTIONS = frozenset(
@@ -17,7 +18,7 @@ _SHOWN_OPTIONS = frozenset(
 _SCHEMES = ("redis://", "rediss://", "unix://")
 _POSTGRES = ("postgresql", "postgres")
 _POSTGRES_TLS = ("require", "verify-ca", "verify-full")
-_LOCAL = ("localhost", "127.", "::1")
+_LOCAL = re.compile(r"localhost|127(\.[0-9]+){3}|::1|/.*")
 _NO = ("0", "f", "false", "n", "no")
 
 
@@ -92,8 +93,8 @@ def is_postgres_in_plain(url: str) -> bool:
         return False
     parts = urlsplit(url)
     wanted = dict(parse_qsl(parts.query))
-    is_local = (parts.hostname or wanted.get("host", "/")).startswith(("/", *_LOCAL))
-    return not is_local and wanted.get("sslmode", "prefer") not in _POSTGRES_TLS
+    host = parts.hostname or wanted.get("host", "/")
+    return not _LOCAL.fullmatch(host) and wanted.get("sslmode", "prefer") not in _POSTGRES_TLS
 
 
 def _shown_option(option: str) -> str:

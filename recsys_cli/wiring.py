@@ -75,16 +75,28 @@ class Backends:
 
     def setup_sql(self) -> str:
         """Return what an operator may run on Postgres instead of us. Raises UsageError."""
-        parts = []
-        if EventsBackend.SUPABASE in (self.settings.events_backend, self.settings.catalog_backend):
+        chosen = self.settings
+        parts: list[str] = []
+        if chosen.catalog_backend is EventsBackend.SUPABASE:
             connection = self._postgres
             from recsys_cli.catalogs import supabase
-            from recsys_cli.events import supabase_groups
 
-            parts += [connection.shown(supabase.PART), connection.shown(supabase_groups.PART)]
+            parts.append(connection.shown(supabase.PART))
+        if chosen.events_backend is EventsBackend.SUPABASE:
+            connection = self._postgres
+            from recsys_cli.events.supabase_groups import setup_sql as of_stream
+
+            stream, group = chosen.product_stream_key, chosen.product_stream_group
+            parts.append(of_stream(connection, stream, group))
+        if chosen.vectors_backend is VectorsBackend.SUPABASE:
+            connection = self._postgres
+            from recsys_cli.vectors.pgvector_setup import setup_sql as of_vectors
+
+            index, dimension = chosen.vector_index_name, chosen.vector_dimension
+            parts.append(of_vectors(connection, index=index, dimension=dimension))
         if not parts:
             raise UsageError(
-                "neither events nor catalog are in Postgres, so there is no SQL to print",
+                "nothing of this shop is in Postgres, so there is no SQL to print",
                 hint="set EVENT_PROCESSOR_TYPE=supabase and SUPABASE_DB_URL",
             )
         return "\n".join(parts)

@@ -46,7 +46,7 @@ _NOT_LET_IN = (
 )
 
 
-_OF_LIBPQ = re.compile(r"^.*connection to server (at|on) .* failed: |^(FATAL|ERROR):  ")
+_OF_LIBPQ = re.compile(r"^(.*connection to server (at|on) .* failed: )?((FATAL|ERROR):  )?")
 
 
 class SchemaGone(BackendRefused):
@@ -89,5 +89,6 @@ def _without_state(place: str, error: psycopg.Error, said: str) -> RecsysError:
 def _said(error: psycopg.Error) -> str:
     """Return the server's own words in one line; they name objects and no password."""
     said = error.diag.message_primary or str(error)
-    lines = [_OF_LIBPQ.sub("", line).strip() for line in said.splitlines()]
+    # What begins with a tab is advice of libpq's.
+    lines = [_OF_LIBPQ.sub("", line) for line in said.splitlines() if not line.startswith("\t")]
     return next(filter(None, reversed(lines)), type(error).__name__)

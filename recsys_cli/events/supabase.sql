@@ -82,8 +82,10 @@ BEGIN
             'FOR EACH STATEMENT EXECUTE FUNCTION %I.fan_out(%L)',
             trigger_name, messages, {schema_name}, stream_queue);
     END IF;
-    INSERT INTO {schema}.streams (name, queue) VALUES (stream_name, stream_queue)
-    ON CONFLICT DO NOTHING;
+    IF NOT EXISTS (SELECT 1 FROM {schema}.streams WHERE name = stream_name) THEN
+        INSERT INTO {schema}.streams (name, queue) VALUES (stream_name, stream_queue)
+        ON CONFLICT DO NOTHING;
+    END IF;
 END $$;
 
 -- Says whether the group is new. It begins with whatever another group has still to see; while

@@ -58,6 +58,12 @@ def open_group(connection: PostgresConnection, stream: str, name: str) -> sql.Co
     )
 
 
+def setup_sql(connection: PostgresConnection, stream: str, group: str) -> str:
+    """Return what an operator runs where the role of a consumer may create nothing."""
+    opened = open_group(connection, stream, group).as_string(None)
+    return f"{connection.shown(PART)}\n{opened};\n"
+
+
 def remove_group(connection: PostgresConnection, session: Session, stream: str, name: str) -> bool:
     """Drop the group, and what only it kept; without any group left, the events stay."""
     if name not in groups_of(connection, session, stream):

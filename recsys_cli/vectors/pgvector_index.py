@@ -7,8 +7,9 @@ from typing import NamedTuple
 from psycopg import sql
 
 from recsys_cli.connections.postgres import PostgresConnection, Session
+from recsys_cli.connections.postgres_errors import SchemaGone
 from recsys_cli.domain import IndexInfo, IndexSpec
-from recsys_cli.errors import IndexMismatch
+from recsys_cli.errors import IndexMismatch, UsageError
 from recsys_cli.vectors import pgvector_generation_rows as generation_rows
 from recsys_cli.vectors.pgvector_table import PART, Table, remade
 
@@ -23,11 +24,17 @@ _COUNTS = """
         WHERE {extension}.vector_norm(vector) = 0)
     FROM {schema}.{table} GROUP BY model_version"""
 
-_CREATE = """
-    CREATE INDEX {index} ON {schema}.{table} USING hnsw (vector {extension}.vector_cosine_ops)
+CREATE = """
+    CREATE INDEX IF NOT EXISTS {index} ON {schema}.{table}
+    USING hnsw (vector {extension}.vector_cosine_ops)
     WITH (m = {m}, ef_construction = {ef_construction})"""
 
 _ATTRIBUTE = "CREATE INDEX ON {schema}.{table} (left(attributes ->> {name}, 200))"
+
+
+_M = range(2, 101)
+_EF_CONSTRUCTION = range(4, 1001)
+"""What pgvector allows."""
 
 
 class _Facts(NamedTuple):
@@ -98,12 +105,16 @@ class PgvectorIndex:
         return facts is not None and facts.has_index
 
     def info(self) -> IndexInfo | None:
-        with self._connection.transaction(PART) as session:
-            facts = self._facts(session)
-            if facts is None or not facts.has_index:
-                return None
-            counts = session.execute(self._table.query(_COUNTS)).fetchall()
-            spec = generation_rows.spec_of(self._connection, session, self._name, self._number)
+        try:
+            with self._connection.transaction(PART) as session:
+                facts = self._facts(session)
+                if facts is None or not facts.has_index:
+                    return None
+                spec = generation_rows.spec_of(self._connection, session, self._name, self._number)
+            with self._connection.transaction() as session:
+                counts = session.execute(self._table.query(_COUNTS)).fetchall()
+        except SchemaGone:
+            return None  # dropped just now
         documents = sum(count for _, count, _ in counts)
         wordless = sum(zero for _, _, zero in counts)
         return IndexInfo(
@@ -137,8 +148,16 @@ class PgvectorIndex:
         session.execute(table.query("DROP TABLE {schema}.{table}"))
 
     def _build(self, session: Session, spec: IndexSpec) -> None:
+        smallest = max(_EF_CONSTRUCTION.start, 2 * spec.m)
+        if spec.m not in _M or spec.ef_construction not in range(smallest, _EF_CONSTRUCTION.stop):
+            raise UsageError(
+                f"pgvector builds no index with m {spec.m} and ef_construction"
+                f" {spec.ef_construction}",
+                hint=f"m: {_M.start} to {_M.stop - 1}; ef_construction: twice as much at least,"
+                f" {_EF_CONSTRUCTION.start} to {_EF_CONSTRUCTION.stop - 1}",
+            )
         create = self._table.query(
-            _CREATE,
+            CREATE,
             index=sql.Identifier(self._table.index_name),
             m=sql.Literal(spec.m),
             ef_construction=sql.Literal(spec.ef_construction),

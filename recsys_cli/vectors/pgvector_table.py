@@ -58,9 +58,9 @@ class Extension(NamedTuple):
 class Pgvectors:
     """The connection, and what pgvector is behind it: looked up once."""
 
-    def __init__(self, connection: PostgresConnection) -> None:
+    def __init__(self, connection: PostgresConnection, found: Extension | None = None) -> None:
         self.connection = connection
-        self._found: Extension | None = None
+        self._found = found
 
     @property
     def extension(self) -> Extension:
