@@ -156,7 +156,7 @@ class _Client(socketserver.BaseRequestHandler):
 
 def _relay(client: _End, session: _Session, first: tuple[bytes, bytes]) -> None:
     """Pass on what either says until the server has answered all, outside of any transaction."""
-    awaited = first[0] in _ANSWERED_ONCE
+    awaited = int(first[0] in _ANSWERED_ONCE)
     session.socket.sendall(first[1])
     while True:
         # What one end says has to leave at once, and together: small packets wait for each other.

@@ -1,4 +1,4 @@
-"""Events and catalog on a Postgres that may be restarted, vectors in the embedded file."""
+"""Everything on a Postgres that may be restarted."""
 
 from __future__ import annotations
 
@@ -10,27 +10,22 @@ from typing import Any
 from recsys_cli.catalogs.supabase import SupabaseCatalog
 from recsys_cli.connections.postgres import PostgresConnection
 from tests.chaos.oracle import Entry
-from tests.chaos.world import AUDIT, STREAM, EmbeddedWorld
-from tests.postgres import PostgresServer
+from tests.chaos.world import AUDIT, STREAM
+from tests.postgres import running_postgres
 
 
-class SupabaseWorld(EmbeddedWorld):
+class SupabaseWorld:
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        home = folder / "postgres"
-        home.mkdir()
-        for place in (folder, *folder.parents):
-            if place.stat().st_mode & 0o001 == 0:
-                # The server's user must reach its data.
-                place.chmod(place.stat().st_mode | 0o011)
-        self._server = PostgresServer(home)
-        self._server.create()
+        self._running = running_postgres()
+        self._server = self._running.__enter__()
         catalog = SupabaseCatalog(PostgresConnection(self._server.url, schema="recsys"))
         # The first use makes the tables, which the damage of a product needs.
         catalog.model_checksum()
         catalog.close()
-        self.environment |= {
+        self.environment = {
+            "RECSYS_HOME": str(folder),
             "EVENT_PROCESSOR_TYPE": "supabase",
+            "VECTOR_STORE_TYPE": "supabase",
             "SUPABASE_DB_URL": self._server.url,
         }
 
@@ -62,10 +57,18 @@ class SupabaseWorld(EmbeddedWorld):
                 [product_id],
             )
 
+    def shown(self, product_id: str) -> tuple[str, str, float | None] | None:
+        with self._server.client() as client:
+            row: Any = client.execute(
+                "SELECT name, category, price FROM recsys.product_vectors_1 WHERE product_id = %s",
+                [product_id],
+            ).fetchone()
+        return row and (row[0], row[1], row[2])
+
     def restart(self, *, kill: bool) -> bool:
         self._server.stop(kill=kill)
         self._server.start()
         return True
 
     def close(self) -> None:
-        self._server.stop()
+        self._running.__exit__(None, None, None)
