@@ -89,13 +89,13 @@ def real_data() -> Path:
     return REAL_DATA
 
 
-@pytest.fixture(params=["embedded", "redis"])
+@pytest.fixture(params=["embedded", "redis", "supabase"])
 def recsys(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Recsys:
-    """The command line, on an empty embedded file and on an empty Redis."""
+    """The command line, on an empty embedded file, an empty Redis, and an empty Postgres."""
     move_to(request.param, request, monkeypatch)
     return Recsys(monkeypatch, capsys)
 
