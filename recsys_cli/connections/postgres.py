@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, TypeAlias, cast
 
 import psycopg
 from psycopg import sql
+from psycopg.adapt import Dumper
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.pq import TransactionStatus
+from psycopg.pq import Format, TransactionStatus
 
 from recsys_cli.connections.postgres_errors import SchemaGone, translated
 from recsys_cli.domain import Health
@@ -28,6 +29,24 @@ _FIRST_USE_LOCK = int.from_bytes(b"recsys", "big")
 
 Session: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 Cursor: TypeAlias = psycopg.Cursor[tuple[Any, ...]]
+
+
+class Reals(NamedTuple):
+    """A real[] in its binary form, as many numbers travel fastest."""
+
+    raw: bytes
+
+
+class _RealsDumper(Dumper):
+    format = Format.BINARY
+    oid = 1021
+
+    def dump(self, obj: Reals) -> bytes:
+        return obj.raw
+
+
+# Here, as a session knows only what was registered before it was opened.
+psycopg.adapters.register_dumper(Reals, _RealsDumper)
 
 
 class Part(NamedTuple):

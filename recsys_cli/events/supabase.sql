@@ -63,6 +63,8 @@ BEGIN
     PERFORM pg_notify('recsys_' || TG_ARGV[0], '');
     RETURN NULL;
 END $$;
+-- It runs as its owner, so nobody else may put it on a table of his own.
+REVOKE ALL ON FUNCTION {schema}.fan_out() FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION {schema}.open_stream(stream_name text, stream_queue text)
 RETURNS void LANGUAGE plpgsql SET search_path = '' AS $$

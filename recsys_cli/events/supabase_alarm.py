@@ -12,7 +12,7 @@ from recsys_cli.connections.postgres import PostgresConnection, Session
 from recsys_cli.errors import BackendRefused, BackendUnavailable
 
 _PAUSE_S = 0.05
-LONGEST_PAUSE_S = 0.4
+_LONGEST_PAUSE_S = 0.4
 """Also what is woken looks that often: nobody tells when a claim or a delay has run out."""
 
 
@@ -22,7 +22,14 @@ class Alarm:
     Through a transaction pooler nobody can listen. One thread listens at a time, others look.
     """
 
-    def __init__(self, connection: PostgresConnection, queue: str) -> None:
+    def __init__(
+        self,
+        connection: PostgresConnection,
+        queue: str,
+        *,
+        longest_pause_s: float = _LONGEST_PAUSE_S,
+    ) -> None:
+        self._longest_pause_s = longest_pause_s
         self._connection = connection
         self._channel = f"recsys_{queue}"
         self._lock = threading.Lock()
@@ -41,10 +48,10 @@ class Alarm:
             return
         try:
             if self._session is not None:
-                self._listen(min(LONGEST_PAUSE_S, longest_s))
+                self._listen(min(self._longest_pause_s, longest_s))
             elif not (self._can_listen and self._begin()):
                 time.sleep(min(self._pause_s, longest_s))
-                self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+                self._pause_s = min(2 * self._pause_s, self._longest_pause_s)
         finally:
             self._lock.release()
 

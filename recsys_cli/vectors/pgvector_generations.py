@@ -22,9 +22,13 @@ from recsys_cli.vectors import pgvector_generation_rows as generation_rows
 from recsys_cli.vectors.pgvector import Pgvector
 from recsys_cli.vectors.pgvector_table import PART, Pgvectors, Table, remade
 
-_IS_LOCKED = """
-    SELECT EXISTS (SELECT FROM {schema}.generation_locks
-    WHERE index_name = %s AND expires_at > clock_timestamp())"""
+# As of one moment: what is begun while the lock is held is not taken for left behind.
+_ALL = """
+    SELECT EXISTS (
+        SELECT FROM {schema}.generation_locks
+        WHERE index_name = %(index)s AND expires_at > clock_timestamp()), facts
+    FROM (SELECT) AS always LEFT JOIN {schema}.generations ON index_name = %(index)s
+    ORDER BY number"""
 _TAKE = """
     INSERT INTO {schema}.generation_locks AS l
         (index_name, token, holder, expires_at, last_number)
@@ -66,13 +70,12 @@ class PgvectorGenerations:
         self._dimension = dimension
 
     def all(self) -> list[Generation]:
-        def read(session: Session) -> list[Generation]:
-            # The lock first: what is begun after it is not taken for left behind.
-            is_locked = session.execute(self._connection.query(_IS_LOCKED), [self._name]).fetchone()
-            rows = self._rows(session)
-            return rows if is_locked == (True,) else as_left(rows)
-
-        return self._in_transaction(read)
+        rows = self._connection.run(
+            PART, self._connection.query(_ALL), {"index": self._name}
+        ).fetchall()
+        noted = [generation_rows.decoded(facts) for _, facts in rows if facts is not None]
+        found = self._with_first(noted)
+        return found if rows[0][0] else as_left(found)
 
     def store(self, generation: Generation) -> VectorStore:
         is_noted = bool(generation.since)
@@ -143,7 +146,10 @@ class PgvectorGenerations:
         self._connection.close()
 
     def _rows(self, session: Session) -> list[Generation]:
-        found = generation_rows.rows(self._connection, session, self._name)
+        return self._with_first(generation_rows.rows(self._connection, session, self._name))
+
+    def _with_first(self, found: list[Generation]) -> list[Generation]:
+        """Add the first one where none serves: it has no entry until there is a second."""
         if any(row.state is GenerationState.SERVING for row in found):
             return found
         first = Generation(spec=IndexSpec(dimension=self._dimension))

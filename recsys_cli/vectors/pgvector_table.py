@@ -13,12 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import psycopg
 from psycopg import sql
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
 
-from recsys_cli.connections.postgres import Part, PostgresConnection
+from recsys_cli.connections.postgres import Part, PostgresConnection, Reals
 from recsys_cli.connections.postgres_errors import SchemaGone
 from recsys_cli.errors import BackendRefused
 from recsys_cli.ports import Vector
@@ -36,7 +33,6 @@ _EXTENSION = """
     SELECT extversion, nspname FROM pg_extension JOIN pg_namespace AS n ON n.oid = extnamespace
     WHERE extname = 'vector'"""
 
-_FLOAT4_ARRAY = 1021
 _FLOAT4 = 700
 _VECTOR_HEADER_BYTES = 4
 
@@ -118,27 +114,10 @@ def remade(run: Callable[[], _T]) -> _T:
         return run()
 
 
-class Numbers(NamedTuple):
-    """Vectors on their way to Postgres: one real[] of all their numbers, in its binary form."""
-
-    raw: bytes
-
-
-class _NumbersDumper(Dumper):
-    format = Format.BINARY
-    oid = _FLOAT4_ARRAY
-
-    def dump(self, obj: Numbers) -> bytes:
-        return obj.raw
-
-
-psycopg.adapters.register_dumper(Numbers, _NumbersDumper)
-
-
-def numbers(vectors: Sequence[Vector]) -> Numbers:
+def numbers(vectors: Sequence[Vector]) -> Reals:
     """Return the numbers of all vectors, one after the other."""
     if not vectors:
-        return Numbers(struct.pack(">iii", 0, 0, _FLOAT4))
+        return Reals(struct.pack(">iii", 0, 0, _FLOAT4))
     import numpy as np  # noqa: PLC0415 - who has a vector has loaded it
 
     rows = np.stack(vectors)
@@ -146,7 +125,7 @@ def numbers(vectors: Sequence[Vector]) -> Numbers:
     body = np.empty(rows.size, [("bytes", ">i4"), ("value", ">f4")])
     body["bytes"] = 4
     body["value"] = rows.reshape(-1)
-    return Numbers(header.tobytes() + body.tobytes())
+    return Reals(header.tobytes() + body.tobytes())
 
 
 def received(sent: bytes) -> Vector:
