@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +70,18 @@ def test_looking_at_it(recsys: Recsys) -> None:
     (events, *_) = recsys("health", "--json").json_lines
     assert events["version"].startswith("Postgres ")
     assert "vector 0." in events["details"]
+
+
+@pytest.mark.usefixtures("recsys")
+def test_python_publishes_consumes_and_asks_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A process of its own: sessions are open before anything of the vectors is imported.
+    monkeypatch.setenv("VECTOR_STORE_TYPE", "supabase")
+    (snippet,) = (b.body for b in blocks(README.read_text("utf-8")) if b.language == "python")
+    done = subprocess.run(
+        [sys.executable, "-c", snippet], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("mug-")
 
 
 def test_printed_sql_makes_everything(recsys: Recsys, server: PostgresServer) -> None:
