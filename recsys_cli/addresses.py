@@ -1,4 +1,4 @@
-"""The URL of a Redis: whether it says what it seems to say, and what of it may be shown.
+"""The URL of a backend: whether it says what it seems to say, and what of it may be shown.
 
 A raw ``/``, ``?`` or ``#`` in a password cuts a URL where nobody meant it to end, and a piece of
 the password would turn up as a host, a database or an option. Such a URL is refused, never shown.
@@ -6,6 +6,7 @@ the password would turn up as a host, a database or an option. Such a URL is ref
 
 from __future__ import annotations
 
+import re
 from urllib.parse import parse_qsl, urlsplit
 
 _SHOWN_OPTIONS = frozenset(
@@ -15,6 +16,9 @@ _SHOWN_OPTIONS = frozenset(
     }
 )
 _SCHEMES = ("redis://", "rediss://", "unix://")
+_POSTGRES = ("postgresql", "postgres")
+_POSTGRES_TLS = ("require", "verify-ca", "verify-full")
+_LOCAL = re.compile(r"localhost|127(\.[0-9]+){3}|::1|/.*")
 _NO = ("0", "f", "false", "n", "no")
 
 
@@ -75,6 +79,28 @@ def is_unverified(url: str) -> bool:
     return is_encrypted(url) and (
         wanted.get("ssl_cert_reqs") == "none" or wanted.get("ssl_check_hostname", "").lower() in _NO
     )
+
+
+def postgres_place(url: str) -> str:
+    """Return ``host:port/database`` of a ``postgresql://`` URL; ``***`` where it may be misread."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 5432
+    except ValueError:
+        return "***"
+    if parts.scheme not in _POSTGRES or "@" in parts.path or "@" in parts.query or parts.fragment:
+        return "***"
+    return f"{parts.hostname or 'localhost'}:{port}{parts.path or '/'}"
+
+
+def is_postgres_in_plain(url: str) -> bool:
+    """Whether what is sent there over a network may go unencrypted, as libpq's default lets it."""
+    if postgres_place(url) == "***":
+        return False
+    parts = urlsplit(url)
+    wanted = dict(parse_qsl(parts.query))
+    host = parts.hostname or wanted.get("host", "/")
+    return not _LOCAL.fullmatch(host) and wanted.get("sslmode", "prefer") not in _POSTGRES_TLS
 
 
 def _shown_option(option: str) -> str:

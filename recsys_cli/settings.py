@@ -18,13 +18,21 @@ from typing import Annotated, Any, get_args
 import msgspec
 from msgspec import Meta
 
-from recsys_cli.addresses import has_secret, is_encrypted, is_unverified, redact, sends_in_clear
+from recsys_cli.addresses import (
+    has_secret,
+    is_encrypted,
+    is_postgres_in_plain,
+    is_unverified,
+    postgres_place,
+    redact,
+    sends_in_clear,
+)
 from recsys_cli.errors import SettingsError
 
 NEIGHBOR_IS_STRONG = 0.75
 """The cosine from which on two products count as close, where SIMILARITY_THRESHOLD is not set."""
 
-SECRETS = frozenset({"pinecone_api_key", "redis_password"})
+SECRETS = frozenset({"pinecone_api_key", "redis_password", "supabase_db_url"})
 _NAME = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
@@ -33,11 +41,13 @@ class EventsBackend(StrEnum):
 
     EMBEDDED = "embedded"
     REDIS = "redis"
+    SUPABASE = "supabase"
 
 
 class VectorsBackend(StrEnum):
     EMBEDDED = "embedded"
     REDIS = "redis"
+    SUPABASE = "supabase"
     PINECONE = "pinecone"
 
 
@@ -75,6 +85,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     pinecone_region: _NAME = "us-east-1"
     pinecone_controller_host: _NAME = "https://api.pinecone.io"
     pinecone_wait_visible: bool = False
+    supabase_db_url: str | None = None
+    supabase_schema: Annotated[str, Meta(min_length=1, max_length=63)] = "recsys"
     recsys_home: str = ""
     origins: dict[str, str] = {}
 
@@ -143,6 +155,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 "PINECONE_HOST is http://: everybody on the way can read the API key and change"
                 " everything; write https://"
             )
+        if "supabase" in self._backends.values() and is_postgres_in_plain(
+            self.supabase_db_url or ""
+        ):
+            said.append(
+                "the connection to Postgres need not be encrypted: add sslmode=require, or better"
+                " sslmode=verify-full with sslrootcert, to SUPABASE_DB_URL"
+            )
         return said
 
     def shown(self) -> list[tuple[str, str, str]]:
@@ -185,6 +204,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 return f"Redis at {redact(self.redis_address)}"
             case VectorsBackend.PINECONE:
                 return f"Pinecone at {redact(self.pinecone_host or '(PINECONE_HOST is not set)')}"
+            case EventsBackend.SUPABASE | VectorsBackend.SUPABASE:
+                return f"Supabase at {postgres_place(self.supabase_db_url or '')}"
 
 
 def load(

@@ -9,12 +9,13 @@ from functools import cached_property
 from threading import RLock
 from typing import TYPE_CHECKING
 
-from recsys_cli.errors import UsageError
+from recsys_cli.errors import MissingDependency, UsageError
 from recsys_cli.generations import Generation, serving
 from recsys_cli.settings import EventsBackend, ModelKind, Settings, VectorsBackend
 
 if TYPE_CHECKING:
     from recsys_cli.connections.pinecone import PineconeIndex
+    from recsys_cli.connections.postgres import PostgresConnection
     from recsys_cli.connections.redis import RedisConnection
     from recsys_cli.connections.sqlite import EmbeddedFile
     from recsys_cli.ports import (
@@ -74,6 +75,34 @@ class Backends:
         with self._lock:
             return RedisNeighbors(self._redis, generation=generation.number, of=of)
 
+    def setup_sql(self) -> str:
+        """Return what an operator may run on Postgres instead of us. Raises UsageError."""
+        chosen = self.settings
+        parts: list[str] = []
+        if chosen.catalog_backend is EventsBackend.SUPABASE:
+            connection = self._postgres
+            from recsys_cli.catalogs import supabase
+
+            parts.append(connection.shown(supabase.PART))
+        if chosen.events_backend is EventsBackend.SUPABASE:
+            connection = self._postgres
+            from recsys_cli.events.supabase_groups import setup_sql as of_stream
+
+            stream, group = chosen.product_stream_key, chosen.product_stream_group
+            parts.append(of_stream(connection, stream, group))
+        if chosen.vectors_backend is VectorsBackend.SUPABASE:
+            connection = self._postgres
+            from recsys_cli.vectors.pgvector_setup import setup_sql as of_vectors
+
+            index, dimension = chosen.vector_index_name, chosen.vector_dimension
+            parts.append(of_vectors(connection, index=index, dimension=dimension))
+        if not parts:
+            raise UsageError(
+                "nothing of this shop is in Postgres, so there is no SQL to print",
+                hint="set EVENT_PROCESSOR_TYPE=supabase and SUPABASE_DB_URL",
+            )
+        return "\n".join(parts)
+
     def close(self) -> None:
         """Close what was opened; harmless when nothing was."""
         with self._lock:
@@ -83,6 +112,7 @@ class Backends:
                 "_catalog",
                 "_generations",
                 "_pinecone",
+                "_postgres",
                 "_redis",
                 "_file",
             ):
@@ -112,6 +142,13 @@ class Backends:
                 return RedisStreams(
                     self._redis, stream=stream, group=group, claim_idle_ms=self._claim_idle_ms
                 )
+            case EventsBackend.SUPABASE:
+                connection = self._postgres
+                from recsys_cli.events.supabase_queue import SupabaseQueue
+
+                return SupabaseQueue(
+                    connection, stream=stream, group=group, claim_idle_ms=self._claim_idle_ms
+                )
 
     @cached_property
     def _letters(self) -> DeadLetters:
@@ -125,6 +162,11 @@ class Backends:
                 from recsys_cli.events.redis_letters import RedisDeadLetters
 
                 return RedisDeadLetters(self._redis, stream=stream)
+            case EventsBackend.SUPABASE:
+                connection = self._postgres
+                from recsys_cli.events.supabase_letters import SupabaseDeadLetters
+
+                return SupabaseDeadLetters(connection, stream=stream)
 
     @cached_property
     def _catalog(self) -> Catalog:
@@ -137,6 +179,11 @@ class Backends:
                 from recsys_cli.catalogs.redis import RedisCatalog
 
                 return RedisCatalog(self._redis)
+            case EventsBackend.SUPABASE:
+                connection = self._postgres
+                from recsys_cli.catalogs.supabase import SupabaseCatalog
+
+                return SupabaseCatalog(connection)
 
     @cached_property
     def _generations(self) -> Generations:
@@ -160,6 +207,11 @@ class Backends:
                     dimension=dimension,
                     waits_until_visible=self.settings.pinecone_wait_visible,
                 )
+            case VectorsBackend.SUPABASE:
+                connection = self._postgres
+                from recsys_cli.vectors.pgvector_generations import PgvectorGenerations
+
+                return PgvectorGenerations(connection, index=index, dimension=dimension)
 
     @cached_property
     def _models(self) -> ModelFactory:
@@ -195,6 +247,19 @@ class Backends:
             cloud=self.settings.pinecone_cloud,
             region=self.settings.pinecone_region,
             control=self.settings.pinecone_controller_host,
+        )
+
+    @cached_property
+    def _postgres(self) -> PostgresConnection:
+        try:
+            from recsys_cli.connections.postgres import PostgresConnection
+        except ImportError as error:
+            raise MissingDependency(
+                "the Postgres of Supabase needs the package psycopg, which is not installed",
+                hint="pip install 'recsys-cli[supabase]'",
+            ) from error
+        return PostgresConnection(
+            self.settings.supabase_db_url or "", schema=self.settings.supabase_schema
         )
 
     @cached_property

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.commands import Recsys
+from tests.postgres import PostgresServer, running_postgres
 from tests.servers import RedisServer, running_redis
 from tests.shops import move_to
 from tests.tls import Authority
@@ -21,6 +22,7 @@ REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 SETTINGS = (
     "PINECONE_",
     "REDIS_",
+    "SUPABASE_",
     "RECSYS_",
     "PRODUCT_",
     "VECTOR_",
@@ -30,6 +32,10 @@ SETTINGS = (
     "EMBEDDING_",
 )
 """How the names begin that recsys reads from the environment."""
+
+_EMPTY_POSTGRES = """
+    DROP SCHEMA IF EXISTS recsys CASCADE;
+    SELECT pgmq.drop_queue(queue_name) FROM pgmq.list_queues();"""
 
 
 # How fast an example runs says something of the machine, and nothing of the code.
@@ -70,6 +76,20 @@ def pinecone_server() -> Iterator[PineconeServer]:
 
 
 @pytest.fixture(scope="session")
+def postgres_session() -> Iterator[PostgresServer]:
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_server(postgres_session: PostgresServer) -> PostgresServer:
+    """A running Postgres with pgvector and pgmq, and nothing of recsys in it."""
+    with postgres_session.client() as client:
+        client.execute(_EMPTY_POSTGRES)
+    return postgres_session
+
+
+@pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """A CA of the tests' own, which no system trusts."""
     return Authority.in_folder(tmp_path_factory.mktemp("authority"))
@@ -83,13 +103,13 @@ def real_data() -> Path:
     return REAL_DATA
 
 
-@pytest.fixture(params=["embedded", "redis"])
+@pytest.fixture(params=["embedded", "redis", "supabase"])
 def recsys(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Recsys:
-    """The command line, on an empty embedded file and on an empty Redis."""
+    """The command line, on an empty embedded file, an empty Redis, and an empty Postgres."""
     move_to(request.param, request, monkeypatch)
     return Recsys(monkeypatch, capsys)
 

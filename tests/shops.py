@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.postgres import PostgresServer
 from tests.servers import RedisServer
 
-SHOPS = ("embedded", "redis", "embedded+pinecone", "redis+pinecone")
+SHOPS = ("embedded", "redis", "supabase", "embedded+pinecone", "redis+pinecone")
 """``a+b``: events and catalog on a, embeddings on b."""
 
 
@@ -28,5 +29,12 @@ def _settings(shop: str, request: pytest.FixtureRequest) -> dict[str, str]:
 
             server: PineconeServer = request.getfixturevalue("pinecone_server")
             return _settings(events, request) | server.settings
+        case ["supabase"]:
+            postgres: PostgresServer = request.getfixturevalue("postgres_server")
+            return {
+                "EVENT_PROCESSOR_TYPE": "supabase",
+                "VECTOR_STORE_TYPE": "supabase",
+                "SUPABASE_DB_URL": postgres.url,
+            }
         case _:
             raise ValueError(shop)

@@ -51,9 +51,11 @@ class Authority:
 class _Proxy(socketserver.ThreadingTCPServer):
     """One thread a connection; ``server_close`` waits for all of them."""
 
-    def __init__(self, port: int, context: ssl.SSLContext) -> None:
+    def __init__(self, port: int, context: ssl.SSLContext, *, asked: int, answer: bytes) -> None:
         self.port = port
         self.context = context
+        self.asked = asked
+        self.answer = answer
         self.inner_ends: set[socket.socket] = set()
         super().__init__(("127.0.0.1", 0), _Connection)
 
@@ -74,6 +76,9 @@ class _Connection(socketserver.BaseRequestHandler):
         ):
             self.server.inner_ends.add(inner)
             self.request.settimeout(PATIENCE_S)
+            if self.server.asked:
+                self.request.recv(self.server.asked, socket.MSG_WAITALL)
+                self.request.sendall(self.server.answer)
             with self.server.context.wrap_socket(self.request, server_side=True) as outer:
                 _relay(outer, inner)
             self.server.inner_ends.discard(inner)
@@ -91,9 +96,14 @@ def _relay(outer: ssl.SSLSocket, inner: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def tls_proxy(port: int, context: ssl.SSLContext) -> Iterator[int]:
-    """Yield the loopback port that speaks TLS and passes everything on to ``port``."""
-    with _Proxy(port, context) as proxy:
+def tls_proxy(
+    port: int, context: ssl.SSLContext, *, asked: int = 0, answer: bytes = b""
+) -> Iterator[int]:
+    """Yield the loopback port that speaks TLS and passes everything on to ``port``.
+
+    ``answer``: what is said in plain text to the first ``asked`` bytes, for protocols that ask.
+    """
+    with _Proxy(port, context, asked=asked, answer=answer) as proxy:
         thread = threading.Thread(target=proxy.serve_forever, args=(0.01,), name="tls-proxy")
         thread.start()
         try:

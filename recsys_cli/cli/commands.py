@@ -14,6 +14,10 @@ import typer.main
 from typer.core import TyperCommand, TyperGroup
 
 _LISTED = {
+    "init": (
+        "init:init",
+        "Make what is missing on the backends: schema, group and index.",
+    ),
     "import": (
         "import_feed:import_",
         "Import product files: what is new, changed or gone becomes events on the stream.",

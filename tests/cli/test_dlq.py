@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import psycopg
 import pytest
 import redis
 
@@ -17,11 +18,22 @@ from tests.servers import wait_until
 def poisoned(recsys: Recsys, *data: str) -> None:
     """Put an event with each of these data on the stream, as another program might."""
     recsys("lag")
+    entries = [
+        {"event_type": "update", "product_id": f"p{number}", "timestamp": "now", "data": each}
+        for number, each in enumerate(data)
+    ]
     if url := os.environ.get("REDIS_URL"):
         with redis.Redis.from_url(url) as client:
-            for number, each in enumerate(data):
-                entry = {"event_type": "update", "product_id": f"p{number}", "timestamp": "now"}
-                client.xadd("product:updates", {**entry, "data": each})
+            for entry in entries:
+                client.xadd("product:updates", dict(entry))
+        return
+    if url := os.environ.get("SUPABASE_DB_URL"):
+        recsys("product", "put", "x", "--name", "Lamp")
+        with psycopg.connect(url) as postgres:
+            postgres.execute(
+                "SELECT pgmq.send_batch('product_updates', %s::jsonb[])",
+                [[json.dumps(entry) for entry in entries]],
+            )
         return
     import sqlite3
 

@@ -119,7 +119,7 @@ def test_variety(recsys: Recsys) -> None:
 
 
 def test_exact_finds_what_a_bad_graph_does_not(recsys: Recsys, tmp_path: Path) -> None:
-    recsys("index", "create", "--m", 2, "--ef-construction", 2, "--ef-runtime", 1)
+    recsys("index", "create", "--m", 2, "--ef-construction", 4, "--ef-runtime", 1)
     recsys.stock(many(tmp_path, 2000), batch_size=1000)
 
     def total(*arguments: object) -> float:

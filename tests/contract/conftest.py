@@ -12,6 +12,7 @@ from tests.contract.backends import CATALOGS, EVENTS, VECTORS
 from tests.contract.backends.embedded import embedded_backend
 from tests.contract.backends.pinecone import pinecone_backend, pinecone_stale_backend
 from tests.contract.backends.redis import redis_acl_backend, redis_backend
+from tests.contract.backends.supabase import supabase_backend, supabase_pooled_backend
 
 __all__ = [
     "embedded_backend",
@@ -19,6 +20,8 @@ __all__ = [
     "pinecone_stale_backend",
     "redis_acl_backend",
     "redis_backend",
+    "supabase_backend",
+    "supabase_pooled_backend",
 ]
 
 

@@ -137,7 +137,7 @@ def test_an_index_that_finds_too_little_is_refused(recsys: Recsys, tmp_path: Pat
     if recsys("index", "info", "--json").json["algorithm"] == "exact":
         assert recsys("reembed", "--m", 2, "--json").json["recall"] == 1.0
         return
-    parameters = ("--m", 2, "--ef-construction", 2, "--ef-runtime", 1)
+    parameters = ("--m", 2, "--ef-construction", 4, "--ef-runtime", 1)
     refused = recsys("reembed", *parameters, "--json", exits=3)
     assert refused.json["recall"] < 0.95
     assert "below 0.95" in refused.err

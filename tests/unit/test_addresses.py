@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_cli.addresses import has_secret, is_ambiguous, is_unverified, redact
+from recsys_cli.addresses import (
+    has_secret,
+    is_ambiguous,
+    is_postgres_in_plain,
+    is_unverified,
+    postgres_place,
+    redact,
+)
 from recsys_cli.connections.redis import RedisConnection
 from recsys_cli.errors import SettingsError
 
@@ -105,6 +112,56 @@ def test_verification_is_off_only_in_so_many_words(url: str, unverified: bool) -
 )
 def test_an_option_that_would_not_do_what_it_says_is_refused(url: str) -> None:
     assert refusal(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("postgresql://shop:s3cret@db:6543/shop?sslmode=require", "db:6543/shop"),
+        ("postgres://shop@db", "db:5432/"),
+        ("postgresql:///shop?host=/run/postgresql", "localhost:5432/shop"),
+        ("postgresql://shop:s3cret@[::1]:5433/shop", "::1:5433/shop"),
+        ("postgresql://shop:s3c/r@et@db/shop", "***"),
+        ("postgresql://shop:12/3@db", "***"),
+        ("postgresql://shop:12?s3cret@db", "***"),
+        ("postgresql://shop:12#s3cret@db", "***"),
+        ("postgresql://db:s3cret/shop", "***"),
+        ("host=db password=s3cret", "***"),
+        ("", "***"),
+    ],
+)
+def test_of_postgres_only_host_port_and_database_are_shown(url: str, place: str) -> None:
+    assert postgres_place(url) == place
+
+
+@given(passwords)
+@settings(deadline=None)
+def test_no_password_of_postgres_is_shown_however_it_is_written(password: str) -> None:
+    for written in (password, quote(password, safe="")):
+        for url in (
+            f"postgresql://shop:{written}@db:6543/shop",
+            f"postgresql://db/shop?password={written}",
+            f"host=db password={written}",
+            f"shop:{written}@db",
+        ):
+            assert MARK not in postgres_place(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "in_plain"),
+    [
+        ("postgresql://db/shop", True),
+        ("postgresql://db/shop?sslmode=allow", True),
+        ("postgresql://db/shop?sslmode=require", False),
+        ("postgresql://db/shop?sslmode=verify-ca", False),
+        ("postgresql://127.0.0.1/shop?sslmode=disable", False),
+        ("postgresql:///shop?host=db.example", True),
+        ("postgresql://localhost.example/shop", True),
+        ("postgresql://127.example/shop", True),
+    ],
+)
+def test_what_may_travel_in_plain_is_known(url: str, in_plain: bool) -> None:
+    assert is_postgres_in_plain(url) == in_plain
 
 
 def refusal(url: str) -> str:

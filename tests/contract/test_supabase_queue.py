@@ -1,0 +1,178 @@
+"""What the queue on pgmq promises beyond the port: that it is pgmq, and comes back."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from recsys_cli.connections.postgres import PostgresConnection
+from recsys_cli.deliveries import UndecodableEvent
+from recsys_cli.domain import EventType, Position, ProductEvent
+from recsys_cli.errors import GroupMissing
+from recsys_cli.events.supabase_alarm import Alarm
+from tests.contract.backends.supabase import SupabaseBackend
+from tests.pooler import transaction_pooler
+from tests.postgres import PostgresServer
+
+QUEUE = "product_updates"
+SENT = (
+    """{"event_type": "create", "product_id": "p-1", "timestamp": "", "data": {"name": "Lamp"}}"""
+)
+
+
+def test_plain_pgmq_reaches_every_group_at_one_position(
+    supabase_backend: SupabaseBackend,
+    postgres_session: PostgresServer,
+    closing: Callable[[object], None],
+) -> None:
+    ours, other = supabase_backend.events(), supabase_backend.events(group="audit")
+    for events in (ours, other):
+        closing(events)
+        events.create_group()
+    with postgres_session.client() as client:
+        row = client.execute("SELECT pgmq.send('product_updates', %s::jsonb)", [SENT]).fetchone()
+    assert row is not None
+    for events in (ours, other):
+        (delivery,) = events.receive("a", 10, 0)
+        assert delivery.position == Position(int(str(row[0])), 0)
+        assert isinstance(delivery.event, ProductEvent)
+        assert delivery.event.fields == {"name": "Lamp"}
+
+
+def test_other_programs_read_what_we_publish(
+    supabase_backend: SupabaseBackend,
+    postgres_session: PostgresServer,
+    closing: Callable[[object], None],
+) -> None:
+    events = supabase_backend.events()
+    closing(events)
+    event = ProductEvent(type=EventType.CREATE, product_id="p-1", fields={"name": "Lamp"})
+    (position,) = events.publish([event])
+    with postgres_session.client() as client:
+        rows = client.execute(
+            "SELECT msg_id, message ->> 'product_id' FROM pgmq.read('product_updates', 60, 10)"
+        ).fetchall()
+    assert rows == [(position.major, "p-1")]
+    assert events.receive("a", 10, 0) == [], "another program holds it"
+
+
+@pytest.mark.parametrize("message", ['{"event_type": 7, "product_id": null}', '{"product_id": []}'])
+def test_strange_messages_are_delivered_as_such(
+    supabase_backend: SupabaseBackend,
+    postgres_session: PostgresServer,
+    closing: Callable[[object], None],
+    message: str,
+) -> None:
+    events = supabase_backend.events()
+    closing(events)
+    events.create_group()
+    with postgres_session.client() as client:
+        client.execute("SELECT pgmq.send('product_updates', %s::jsonb)", [message])
+    (delivery,) = events.receive("a", 10, 0)
+    assert isinstance(delivery.event, UndecodableEvent)
+
+
+def test_schema_dropped_under_a_consumer(
+    supabase_backend: SupabaseBackend,
+    postgres_session: PostgresServer,
+    closing: Callable[[object], None],
+) -> None:
+    events = supabase_backend.events()
+    closing(events)
+    event = ProductEvent(type=EventType.DELETE, product_id="p-1", fields={})
+    events.publish([event])
+    with postgres_session.client() as client:
+        client.execute("DROP SCHEMA recsys CASCADE")
+    with pytest.raises(GroupMissing):
+        events.receive("a", 10, 0)
+    assert events.create_group()
+    (delivery,) = events.receive("a", 10, 0)
+    assert delivery.event.product_id == "p-1"  # type: ignore[union-attr]  # an event
+
+
+@pytest.mark.parametrize("first", ["product-processors", "audit"])
+def test_what_the_last_group_had_not_read_waits_for_the_next(
+    supabase_backend: SupabaseBackend, closing: Callable[[object], None], first: str
+) -> None:
+    groups = ["product-processors", "audit"]
+    ours, other = (supabase_backend.events(group=group) for group in groups)
+    closing(ours)
+    closing(other)
+    ours.create_group()
+    other.create_group()
+    (position,) = ours.publish([ProductEvent(type=EventType.DELETE, product_id="p-1", fields={})])
+    (last,) = {*groups} - {first}
+    assert ours.drop_group(first)
+    (later,) = ours.publish([ProductEvent(type=EventType.DELETE, product_id="p-2", fields={})])
+    assert ours.drop_group(last)
+
+    again = supabase_backend.events(group="again")
+    closing(again)
+    again.create_group()
+
+    found = [delivery.position for delivery in again.receive("a", 10, 0)]
+    assert found == [position, later]
+
+
+def test_who_waits_is_woken_where_nothing_is_in_between(
+    supabase_backend: SupabaseBackend,
+    postgres_session: PostgresServer,
+    closing: Callable[[object], None],
+) -> None:
+    events = supabase_backend.events()
+    closing(events)
+    events.create_group()
+    connection = PostgresConnection(postgres_session.url, schema="recsys")
+    alarm = Alarm(connection, QUEUE, longest_pause_s=60)
+    with contextlib.closing(connection), contextlib.closing(alarm):
+        # It listens from here on, and returns at once: the caller has to look once more.
+        alarm.wait(60)
+        assert alarm.is_listening
+        waits = threading.Thread(target=alarm.wait, args=(60,))
+        waits.start()
+        with postgres_session.client() as client:
+            client.execute("SELECT pgmq.send(%s, %s::jsonb)", [QUEUE, SENT])
+        waits.join(20)
+        assert not waits.is_alive()
+
+
+def test_through_a_transaction_pooler_nobody_listens_and_everything_arrives(
+    supabase_pooled_backend: SupabaseBackend,
+    postgres_session: PostgresServer,
+    closing: Callable[[object], None],
+) -> None:
+    events = supabase_pooled_backend.events()
+    closing(events)
+    events.create_group()
+    found: list[object] = []
+    waits = threading.Thread(target=lambda: found.extend(events.receive("a", 10, 20_000)))
+    waits.start()
+    with postgres_session.client() as client:
+        client.execute("SELECT pgmq.send(%s, %s::jsonb)", [QUEUE, SENT])
+    waits.join(20)
+    assert len(found) == 1
+    with transaction_pooler(postgres_session.port) as port:
+        connection = PostgresConnection(postgres_session.url_at(port), schema="recsys")
+        with contextlib.closing(connection), contextlib.closing(Alarm(connection, QUEUE)) as alarm:
+            alarm.wait(0.01)
+            assert not alarm.is_listening
+            assert connection.listener("recsys") is None
+            assert connection.health("events").details.endswith(", through a pooler")
+
+
+def test_only_its_owner_puts_the_trigger_on_a_table(
+    supabase_backend: SupabaseBackend,
+    postgres_session: PostgresServer,
+    closing: Callable[[object], None],
+) -> None:
+    events = supabase_backend.events()
+    closing(events)
+    events.create_group()
+    with postgres_session.client() as client:
+        found = client.execute(
+            "SELECT has_function_privilege('pg_monitor', 'recsys.fan_out()', 'EXECUTE')"
+        ).fetchone()
+    assert found == (False,)

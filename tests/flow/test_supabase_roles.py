@@ -1,0 +1,151 @@
+"""The roles that the README describes can do all that is theirs, and nobody else reads anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from recsys_cli.domain import IndexSpec, Product
+from recsys_cli.errors import BackendRefused
+from recsys_cli.pipeline.products import put_product
+from recsys_cli.settings import load
+from recsys_cli.wiring import Backends
+from tests.commands import Recsys
+from tests.flow.test_permissions import CLAIM_IDLE_MS, consume, work
+from tests.postgres import PostgresServer, running_postgres
+from tests.readme import README, blocks
+
+WORKER, NOBODY = "recsys_worker", "recsys_nobody"
+ON_POSTGRES = {"EVENT_PROCESSOR_TYPE": "supabase", "VECTOR_STORE_TYPE": "supabase"}
+
+
+def statements() -> list[str]:
+    """Return what the README has an operator run for a worker."""
+    found = blocks(README.read_text("utf-8"))
+    (block,) = (b for b in found if (b.section, b.language) == ("Security", "sql"))
+    simple, do, policies = block.body.partition("DO $$")
+    return [*(line for line in simple.splitlines() if line), do + policies]
+
+
+def grants() -> list[str]:
+    """Return each privilege on each thing by itself, without the GRANT or REVOKE."""
+    found = []
+    for line in statements():
+        if line.startswith("GRANT "):
+            privileges, _, rest = line.removeprefix("GRANT ").partition(" ON ")
+            kind = next((k for k in ("SCHEMA ", "SEQUENCE ") if rest.startswith(k)), "")
+            names = rest.partition(" TO ")[0].removeprefix(kind)
+            found += [
+                f"{privilege} ON {kind}{name}"
+                for privilege in privileges.split(", ")
+                for name in names.split(", ")
+            ]
+    return found
+
+
+def work_and_give_up(opened: Backends) -> None:
+    """Do what a worker does; in the end an event is a dead letter."""
+    work(opened)
+    events = opened.get_event_processor()
+    put_product(events, opened.get_catalog(), "bad", {"name": "Bad"})
+
+    def fail(_: Sequence[Product]) -> None:
+        raise MemoryError
+
+    while events.status().pending or events.status().lag:
+        consume(opened, fail)
+    assert events.status().dead_letters == 1
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with running_postgres() as running:
+        yield running
+
+
+@pytest.fixture
+def shop(
+    server: PostgresServer, recsys_embedded: Recsys, monkeypatch: pytest.MonkeyPatch
+) -> PostgresServer:
+    """A server on which an operator has run what ``recsys init --print-sql`` printed."""
+    for name, value in {**ON_POSTGRES, "SUPABASE_DB_URL": server.url}.items():
+        monkeypatch.setenv(name, value)
+    printed = recsys_embedded("init", "--print-sql").out
+    with server.client() as client:
+        client.execute("DROP SCHEMA IF EXISTS recsys CASCADE")
+        client.execute("SELECT pgmq.drop_queue(queue_name) FROM pgmq.list_queues()")
+        client.execute(printed.encode())
+        for role in (WORKER, NOBODY):
+            if client.execute("SELECT FROM pg_roles WHERE rolname = %s", [role]).rowcount:
+                client.execute(f"DROP OWNED BY {role}".encode())
+                client.execute(f"DROP ROLE {role}".encode())
+        client.execute(f"CREATE ROLE {NOBODY} LOGIN PASSWORD 'PASSWORD'".encode())
+        for statement in statements():
+            client.execute(statement.encode())
+    return server
+
+
+@contextmanager
+def backends(server: PostgresServer, role: str) -> Iterator[Backends]:
+    url = server.url_at(server.port, user=f"{role}:PASSWORD")
+    with Backends(
+        load({}, {**ON_POSTGRES, "SUPABASE_DB_URL": url}), claim_idle_ms=CLAIM_IDLE_MS
+    ) as opened:
+        yield opened
+
+
+def test_a_worker_can_do_all_that_is_its_own(shop: PostgresServer) -> None:
+    with backends(shop, WORKER) as opened:
+        assert not opened.get_event_processor().create_group()
+        assert not opened.get_vector_store().create_index(IndexSpec())
+        work_and_give_up(opened)
+
+
+@pytest.mark.parametrize("needless", grants())
+def test_a_worker_needs_each_permission(shop: PostgresServer, needless: str) -> None:
+    with shop.client() as client:
+        client.execute(f"REVOKE {needless} FROM {WORKER}".encode())
+    with backends(shop, WORKER) as opened, pytest.raises(BackendRefused, match="permission denied"):
+        work_and_give_up(opened)
+
+
+def test_who_may_create_nothing_is_told_what_to_do(
+    shop: PostgresServer, recsys_embedded: Recsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with shop.client() as client:
+        client.execute("DROP SCHEMA recsys CASCADE")
+        client.execute(f"GRANT pg_read_all_data TO {NOBODY}".encode())
+    url = shop.url_at(shop.port, user=f"{NOBODY}:PASSWORD")
+    monkeypatch.setenv("SUPABASE_DB_URL", url)
+    for command in (["lag"], ["init"], ["consume", "--drain"], ["similar", "lamp"]):
+        said = recsys_embedded(*command, exits=5).err
+        assert said.count("\nerror: ") == 1
+        assert "does not allow this role to do that: permission denied for" in said
+        assert "let a role that may create it run: recsys init --print-sql" in said
+
+
+def test_nobody_else_reads_anything(shop: PostgresServer) -> None:
+    with backends(shop, WORKER) as opened:
+        work(opened)
+    with shop.client() as client:
+        found = client.execute(
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
+            " WHERE schemaname = 'recsys'"
+        ).fetchall()
+        tables = [str(name) for (name,) in found]
+        assert len(tables) >= 10
+    url = shop.url_at(shop.port, user=f"{NOBODY}:PASSWORD")
+    with psycopg.connect(url, autocommit=True) as client:
+        for table in [*tables, "pgmq.q_product_updates"]:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                client.execute(f"SELECT FROM {table}".encode())
+    # Also where somebody grants it all, as Supabase's default privileges may: there is no policy.
+    with shop.client() as owner:
+        owner.execute(f"GRANT USAGE ON SCHEMA recsys TO {NOBODY}".encode())
+        owner.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA recsys TO {NOBODY}".encode())
+    with psycopg.connect(url, autocommit=True) as client:
+        for table in tables:
+            assert client.execute(f"SELECT FROM {table}".encode()).rowcount == 0
