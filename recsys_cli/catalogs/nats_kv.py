@@ -79,9 +79,8 @@ class NatsCatalog:
     def merge(
         self,
         changes: Mapping[str, ProductState],
-        known: Mapping[str, ProductState] | None = None,
+        known: Mapping[str, ProductState] | None = None,  # noqa: ARG002  # it has no revisions, so all is read: one trip a batch
     ) -> dict[str, ProductState]:
-        # ``known`` holds no revisions, so it cannot save the reading: one trip for a batch.
         results: dict[str, ProductState] = {}
         left = list(changes)
         while left:
@@ -193,7 +192,7 @@ class NatsCatalog:
         if artifact is None:
             raise InvalidData(
                 f"the model in use, {_version(checksum)}, is missing in the bucket {self._bucket}",
-                hint="recsys models use VERSION",
+                hint="recsys model use VERSION",
             )
         return artifact
 
