@@ -17,7 +17,6 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nats.errors import NoRespondersError
@@ -128,10 +127,9 @@ class Bucket:
         }
         found: dict[str, Entry] = {}
         last = 0
-        async with aclosing(self._ask(request)) as answers:
-            async for key, entry in answers:
-                found[key] = entry
-                last = entry.revision
+        async for key, entry in self._ask(request):
+            found[key] = entry
+            last = entry.revision
         for key in [key for key, entry in found.items() if entry.parts]:
             try:
                 found[key] = await self._whole(key, found[key])
