@@ -16,6 +16,7 @@ whoever loses reads again. What merging leaves as it was is not written.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -38,6 +39,7 @@ ACTIVE = "model.active"
 PRODUCTS_A_PAGE = 1000
 MODELS_A_PAGE = 1000
 REQUEST_TIMEOUT_S = 10.0
+PAUSE_S = 0.02
 
 Result = TypeVar("Result")
 
@@ -217,19 +219,23 @@ class NatsCatalog:
             yield page
 
     def _run(self, work: Callable[[Bucket], Awaitable[Result]]) -> Result:
-        """Run ``work`` on the bucket; where there is none, make it and run ``work`` again."""
+        """Run ``work`` on the bucket; where there is none, make it and run it again."""
 
         async def run(client: Client) -> Result:
             bucket = Bucket(
                 client, self._bucket, replicas=self._replicas, timeout_s=REQUEST_TIMEOUT_S
             )
-            try:
-                return await work(bucket)
-            except Exception as error:
-                if not is_missing(error):
-                    raise
-            await bucket.create()
-            return await work(bucket)
+            loop = asyncio.get_running_loop()
+            deadline = loop.time() + REQUEST_TIMEOUT_S
+            while True:
+                try:
+                    return await work(bucket)
+                except Exception as error:
+                    if not is_missing(error) or loop.time() > deadline:
+                        raise
+                # In a cluster the replicas of a new bucket answer a moment after its creation.
+                await bucket.create()
+                await asyncio.sleep(PAUSE_S)
 
         return self._link.call(run)
 
