@@ -24,7 +24,7 @@ from recsys_cli.errors import SettingsError
 NEIGHBOR_IS_STRONG = 0.75
 """The cosine from which on two products count as close, where SIMILARITY_THRESHOLD is not set."""
 
-SECRETS = frozenset({"redis_password"})
+SECRETS = frozenset({"redis_password", "nats_password", "nats_token"})
 _NAME = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
@@ -33,6 +33,7 @@ class EventsBackend(StrEnum):
 
     EMBEDDED = "embedded"
     REDIS = "redis"
+    NATS = "nats"
 
 
 class VectorsBackend(StrEnum):
@@ -68,6 +69,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_password: str | None = None
     redis_tls: bool = False
     redis_ca_certs: str | None = None
+    nats_url: _NAME = "nats://localhost:4222"
+    nats_user: str | None = None
+    nats_password: str | None = None
+    nats_token: str | None = None
+    nats_credentials: str | None = None
+    nats_ca_certs: str | None = None
     recsys_home: str = ""
     origins: dict[str, str] = {}
 
@@ -171,6 +178,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 return f"embedded file {self.embedded_path}"
             case EventsBackend.REDIS | VectorsBackend.REDIS:
                 return f"Redis at {redact(self.redis_address)}"
+            case EventsBackend.NATS:
+                return f"NATS at {redact(self.nats_url)}"
 
 
 def load(

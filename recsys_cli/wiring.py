@@ -14,6 +14,7 @@ from recsys_cli.generations import Generation, serving
 from recsys_cli.settings import EventsBackend, ModelKind, Settings, VectorsBackend
 
 if TYPE_CHECKING:
+    from recsys_cli.connections.nats import NatsConnection
     from recsys_cli.connections.redis import RedisConnection
     from recsys_cli.connections.sqlite import EmbeddedFile
     from recsys_cli.ports import (
@@ -75,7 +76,15 @@ class Backends:
     def close(self) -> None:
         """Close what was opened; harmless when nothing was."""
         with self._lock:
-            for name in ("_events", "_letters", "_catalog", "_generations", "_redis", "_file"):
+            for name in (
+                "_events",
+                "_letters",
+                "_catalog",
+                "_generations",
+                "_redis",
+                "_nats",
+                "_file",
+            ):
                 adapter = self.__dict__.pop(name, None)
                 if adapter is not None:
                     adapter.close()
@@ -102,6 +111,13 @@ class Backends:
                 return RedisStreams(
                     self._redis, stream=stream, group=group, claim_idle_ms=self._claim_idle_ms
                 )
+            case EventsBackend.NATS:
+                nats = self._nats
+                from recsys_cli.events.nats_stream import NatsStream
+
+                return NatsStream(
+                    nats, stream=stream, group=group, claim_idle_ms=self._claim_idle_ms
+                )
 
     @cached_property
     def _letters(self) -> DeadLetters:
@@ -115,6 +131,11 @@ class Backends:
                 from recsys_cli.events.redis_letters import RedisDeadLetters
 
                 return RedisDeadLetters(self._redis, stream=stream)
+            case EventsBackend.NATS:
+                nats = self._nats
+                from recsys_cli.events.nats_letters import NatsDeadLetters
+
+                return NatsDeadLetters(nats, stream=stream)
 
     @cached_property
     def _catalog(self) -> Catalog:
@@ -127,6 +148,11 @@ class Backends:
                 from recsys_cli.catalogs.redis import RedisCatalog
 
                 return RedisCatalog(self._redis)
+            case EventsBackend.NATS:
+                nats = self._nats
+                from recsys_cli.catalogs.nats_kv import NatsCatalog
+
+                return NatsCatalog(nats)
 
     @cached_property
     def _generations(self) -> Generations:
@@ -163,6 +189,20 @@ class Backends:
             username=self.settings.redis_username,
             password=self.settings.redis_password,
             ca_certs=self.settings.redis_ca_certs,
+        )
+
+    @cached_property
+    def _nats(self) -> NatsConnection:
+        # Before the adapters that import the driver too: where it is missing, this says so.
+        from recsys_cli.connections.nats import NatsConnection
+
+        return NatsConnection(
+            self.settings.nats_url,
+            user=self.settings.nats_user,
+            password=self.settings.nats_password,
+            token=self.settings.nats_token,
+            credentials=self.settings.nats_credentials,
+            ca_certs=self.settings.nats_ca_certs,
         )
 
     @cached_property

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from tests.commands import Recsys
+from tests.nats_server import NatsServer, running_nats
 from tests.servers import RedisServer, running_redis
 from tests.shops import move_to
 from tests.tls import Authority
@@ -16,6 +17,7 @@ REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 SETTINGS = (
     "REDIS_",
+    "NATS_",
     "RECSYS_",
     "PRODUCT_",
     "VECTOR_",
@@ -53,6 +55,19 @@ def redis_server(_redis_session: RedisServer) -> RedisServer:
     with _redis_session.client() as client:
         client.flushall()
     return _redis_session
+
+
+@pytest.fixture(scope="session")
+def _nats_session() -> Iterator[NatsServer]:
+    with running_nats() as server:
+        yield server
+
+
+@pytest.fixture
+def nats_server(_nats_session: NatsServer) -> NatsServer:
+    """A running NATS with JetStream and no stream."""
+    _nats_session.clear()
+    return _nats_session
 
 
 @pytest.fixture(scope="session")

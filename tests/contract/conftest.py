@@ -9,12 +9,13 @@ import pytest
 
 from recsys_cli.ports import Catalog, DeadLetters, EventProcessor, Generations, VectorStore
 from tests.contract.backends.embedded import embedded_backend
+from tests.contract.backends.nats import nats_backend
 from tests.contract.backends.redis import redis_acl_backend, redis_backend
 
-__all__ = ["embedded_backend", "redis_acl_backend", "redis_backend"]
+__all__ = ["embedded_backend", "nats_backend", "redis_acl_backend", "redis_backend"]
 
 EVENTS = ["embedded", "redis", "redis_acl"]
-CATALOGS = ["embedded", "redis", "redis_acl"]
+CATALOGS = ["embedded", "redis", "redis_acl", "nats"]
 VECTORS = ["embedded", "redis", "redis_acl"]
 
 

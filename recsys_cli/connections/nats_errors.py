@@ -1,0 +1,129 @@
+"""What NATS and its driver can say against a call, as our errors: total, and nothing secret."""
+
+from __future__ import annotations
+
+import re
+import ssl
+
+from nats import errors as driver
+from nats.js import errors as jetstream
+
+from recsys_cli.errors import BackendRefused, BackendUnavailable, RecsysError
+
+DRIVER_ERRORS = (driver.Error, OSError, TimeoutError, ValueError, EOFError)
+"""All that the driver raises, some of it while it reads what is no NATS."""
+
+_LOGIN = "set NATS_USER and NATS_PASSWORD, NATS_TOKEN or NATS_CREDENTIALS"
+_DENIED = re.compile(
+    r"permissions violation for (\w+) (?:to|on|using) ?\"?([^\"\s]*)", re.IGNORECASE
+)
+
+# The first that is in the driver's text, which passes on what OpenSSL and the server say.
+_NOT_LET_IN = (
+    ("Hostname mismatch", "shows a certificate for another host name", "use the name in it"),
+    ("IP address mismatch", "shows a certificate for another address", "use the name in it"),
+    ("certificate has expired", "shows a certificate that has expired", "renew it there"),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "shows a certificate that is not trusted here",
+        "set NATS_CA_CERTS to the PEM file of the authority that signed it",
+    ),
+    ("secure connection not available", "does not offer TLS", "check tls:// in NATS_URL"),
+    ("Authentication Expired", "says that this login has expired", "renew it"),
+    ("Account Authentication Expired", "says that this account has expired", "renew it"),
+    ("maximum connections exceeded", "has all the connections that it allows", ""),
+)
+
+_FULL = {
+    10002: "is out of resources",
+    10023: "is out of resources",
+    10028: "is out of memory",
+    10047: "has no storage left",
+    10077: "has no room left in the stream (its max_bytes or max_msgs)",
+    10114: "is out of resources",
+    10119: "has no room left in the stream",
+}
+_PASSING = (10008, 10009, 10074, 10098, 10118, 10005)
+"""What a cluster says while it has no leader, or too few servers."""
+
+_OFF = (10035, 10039, 10076)
+
+
+def translation(address: str, error: BaseException, *, has_login: bool = True) -> RecsysError:
+    """Return our error for what the driver raised."""
+    text = str(error)
+    for said, sentence, hint in _NOT_LET_IN:
+        if said.lower() in text.lower():
+            return BackendRefused(f"NATS at {address} {sentence}", hint=hint)
+    if "authorization" in text.lower() or "authentication" in text.lower():
+        sentence = "does not accept this login" if has_login else "wants a login"
+        return BackendRefused(f"NATS at {address} {sentence}", hint=_LOGIN)
+    if denied := _DENIED.search(text):
+        return BackendRefused(
+            f"NATS at {address} does not let this user {_VERBS.get(denied[1].lower(), denied[1])}"
+            f" {denied[2]}",
+            hint="grant it (see NATS in the README), or use another user",
+        )
+    if isinstance(error, jetstream.APIError):
+        return _of_jetstream(address, error)
+    return _of_link(address, error, text)
+
+
+_VERBS = {"publish": "publish to", "subscription": "subscribe to"}
+
+
+def _of_jetstream(address: str, error: jetstream.APIError) -> RecsysError:
+    code, said = error.err_code or 0, error.description or "no reason given"
+    if code in _OFF:
+        return BackendRefused(
+            f"NATS at {address} has JetStream switched off for this account",
+            hint="start nats-server with -js, and enable JetStream for the account",
+        )
+    if code in _FULL:
+        return BackendUnavailable(f"NATS at {address} {_FULL[code]}: {said}")
+    if code in _PASSING or (not code and isinstance(error, jetstream.ServiceUnavailableError)):
+        return _nobody(address)
+    if error.code in (500, 503, 408, 409):
+        return BackendUnavailable(f"NATS at {address} cannot serve this now: {said}")
+    return BackendRefused(f"NATS at {address} refuses: {said} ({code or error.code})")
+
+
+def _nobody(address: str) -> RecsysError:
+    return BackendUnavailable(
+        f"nobody answers for JetStream behind NATS at {address}",
+        hint="start nats-server with -js; a cluster needs more than half of its servers",
+    )
+
+
+def _of_link(address: str, error: BaseException, text: str) -> RecsysError:
+    if isinstance(error, driver.NoRespondersError | jetstream.NoStreamResponseError):
+        return _nobody(address)
+    if isinstance(error, ssl.SSLError):
+        return BackendRefused(f"NATS at {address} and TLS: {error.reason or text}")
+    if isinstance(error, ValueError | EOFError) or "INFO" in text or "info message" in text:
+        return BackendRefused(
+            f"what is at {address} does not speak as NATS does", hint="check NATS_URL"
+        )
+    for classes, sentence in _WAIT:
+        if isinstance(error, classes):
+            reason = getattr(error, "strerror", None) or text
+            return BackendUnavailable(f"NATS at {address} {sentence.format(reason=reason)}")
+    return BackendRefused(f"NATS at {address} cannot do this: {text.removeprefix('nats: ')}")
+
+
+# The first that fits, so subclasses come before their parents.
+_WAIT: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
+    (TimeoutError, "does not answer in time"),
+    (OSError, "does not answer ({reason})"),
+    (
+        (
+            driver.ConnectionClosedError,
+            driver.StaleConnectionError,
+            driver.ConnectionReconnectingError,
+            driver.ConnectionDrainingError,
+            driver.NoServersError,
+            driver.OutboundBufferLimitError,
+        ),
+        "has gone away",
+    ),
+)
