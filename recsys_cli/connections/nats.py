@@ -120,6 +120,7 @@ class _Session:
         self._connecting = asyncio.Lock()
         self._ending = asyncio.Event()
         self._running = 0
+        self._said: Exception = driver.NoServersError()
         self._trouble: asyncio.Future[Exception] = self.loop.create_future()
         self._thread = threading.Thread(target=self._main, name="recsys-nats", daemon=True)
         self._thread.start()
@@ -170,8 +171,11 @@ class _Session:
                     name="recsys",
                     **self._access.options,
                 )
-            except (OSError, TimeoutError, driver.NoServersError) as error:
-                last = client.last_error or error
+            except driver.NoServersError:
+                last = self._said
+                await client.close()
+            except (OSError, TimeoutError) as error:
+                last = error
                 await client.close()
             except BaseException:
                 await client.close()
@@ -181,6 +185,7 @@ class _Session:
         raise last
 
     async def _on_error(self, error: Exception) -> None:
+        self._said = error
         if "permissions violation" in str(error).lower():
             # It does not say which call it denies, and that one would wait in vain.
             self._tell(error)

@@ -21,7 +21,18 @@ SHARED = {"main", "commands", "options", "render", "signals"}
 RUNS_ANY = SHARED - {"signals"}
 PIPELINE_OF_SIMILAR = {"similar", "show", "models"}
 
-HEAVY = {"numpy", "pandas", "sklearn", "scipy", "redis", "sqlite3", "pyarrow", "selectolax", "rich"}
+HEAVY = {
+    "numpy",
+    "pandas",
+    "sklearn",
+    "scipy",
+    "redis",
+    "nats",
+    "sqlite3",
+    "pyarrow",
+    "selectolax",
+    "rich",
+}
 PROBE = """
 import sys
 {code}
