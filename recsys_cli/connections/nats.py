@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import logging
 import random
 import threading
 from collections.abc import Callable, Coroutine
@@ -40,7 +41,11 @@ UNANSWERED_PINGS = 2
 """A server that leaves this many unanswered is gone."""
 
 CALL_TIMEOUT_S = 60.0
-CLOSE_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 0.5
+JOIN_TIMEOUT_S = 5.0
+
+# Of each connection over TLS that the server ends, as the driver's own protocol makes it say.
+logging.getLogger("asyncio").addFilter(lambda record: "eof_received" not in record.getMessage())
 
 Result = TypeVar("Result")
 Work = Callable[[Client], Coroutine[Any, Any, Result]]
@@ -127,7 +132,7 @@ class _Session:
 
     def close(self) -> None:
         self.loop.call_soon_threadsafe(self._ending.set)
-        self._thread.join(CLOSE_TIMEOUT_S)
+        self._thread.join(JOIN_TIMEOUT_S)
 
     async def run(self, work: Work[Result]) -> Result:
         """Return what ``work`` does, or raise what the connection has to tell meanwhile."""
@@ -173,14 +178,12 @@ class _Session:
                 )
             except driver.NoServersError:
                 last = self._said
-                await client.close()
             except (OSError, TimeoutError) as error:
                 last = error
-                await client.close()
-            except BaseException:
-                await client.close()
-                raise
-            else:
+            finally:
+                if not client.is_connected:
+                    await _closed(client)
+            if client.is_connected:
                 return client
         raise last
 
@@ -214,8 +217,7 @@ class _Session:
     async def _live(self) -> None:
         await self._ending.wait()
         if self._client is not None:
-            with suppress(*DRIVER_ERRORS):
-                await asyncio.wait_for(self._client.close(), CLOSE_TIMEOUT_S)
+            await _closed(self._client)
 
 
 class _Client(Client):
@@ -229,7 +231,16 @@ class _Client(Client):
         # Whether there is TLS by now depends on what the server, or who is in between, has offered.
         if self._is_encrypted and not self._server_info.get("tls_required"):
             raise driver.SecureConnWantedError
+        if self._server_info.get("tls_verify"):
+            # It will hang up, and whether it says why is a matter of timing.
+            raise driver.SecureConnFailedError
         return super()._connect_command()
+
+
+async def _closed(client: Client) -> None:
+    # It waits for ever for a connection that failed while TLS began, though that is closed.
+    with suppress(*DRIVER_ERRORS):
+        await asyncio.wait_for(client.close(), CLOSE_TIMEOUT_S)
 
 
 async def _who(client: Client) -> tuple[str, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 
@@ -27,6 +28,11 @@ _NOT_LET_IN = (
         "CERTIFICATE_VERIFY_FAILED",
         "shows a certificate that is not trusted here",
         "set NATS_CA_CERTS to the PEM file of the authority that signed it",
+    ),
+    (
+        "secure connection failed",
+        "wants a certificate of yours, and recsys has none to show",
+        "log in by NATS_CREDENTIALS, NATS_TOKEN or NATS_USER there",
     ),
     ("secure connection not available", "does not offer TLS", "check tls:// in NATS_URL"),
     ("Authentication Expired", "says that this login has expired", "renew it"),
@@ -106,9 +112,16 @@ def _of_link(address: str, error: BaseException, text: str) -> RecsysError:
         )
     for classes, sentence in _WAIT:
         if isinstance(error, classes):
-            reason = getattr(error, "strerror", None) or text
-            return BackendUnavailable(f"NATS at {address} {sentence.format(reason=reason)}")
+            return BackendUnavailable(f"NATS at {address} {sentence.format(reason=_reason(error))}")
     return BackendRefused(f"NATS at {address} cannot do this: {text.removeprefix('nats: ')}")
+
+
+def _reason(error: BaseException) -> str:
+    """Return why, without the address, which the sentence has already."""
+    # asyncio puts the address in the place of what the system says, or several into one text.
+    if number := re.search(r"\[Errno (\d+)\]", str(error)):
+        return os.strerror(int(number[1]))
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 # The first that fits, so subclasses come before their parents.
