@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -99,3 +99,12 @@ def recsys(
 def recsys_embedded(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Recsys:
     """The command line where the backend makes no difference: on an empty embedded file."""
     return Recsys(monkeypatch, capsys)
+
+
+@pytest.fixture
+def closing() -> Iterator[Callable[[object], None]]:
+    """Close what a test opened, in reverse order."""
+    opened: list[object] = []
+    yield opened.append
+    for thing in reversed(opened):
+        thing.close()  # type: ignore[attr-defined]

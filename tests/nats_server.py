@@ -28,9 +28,10 @@ class NatsServer:
     ``config``: lines of its configuration file.
     """
 
-    def __init__(self, folder: Path, config: str = "") -> None:
+    def __init__(self, folder: Path, config: str = "", *, jetstream: bool = True) -> None:
         self.folder = folder
         self.config = config
+        self.jetstream = jetstream
         self.port = -1
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -40,8 +41,9 @@ class NatsServer:
 
     def start(self, *, wait: bool = True) -> None:
         (self.folder / "nats.conf").write_text(self.config, "utf-8")
-        command = [_program(), "-c", str(self.folder / "nats.conf"), "-js"]
-        command += ["-sd", str(self.folder / "store"), "-a", "127.0.0.1", "-p", str(self.port)]
+        command = [_program(), "-c", str(self.folder / "nats.conf")]
+        command += ["-js", "-sd", str(self.folder / "store")] if self.jetstream else []
+        command += ["-a", "127.0.0.1", "-p", str(self.port)]
         command += ["--ports_file_dir", str(self.folder)]
         with (self.folder / "nats.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -101,10 +103,10 @@ def _program() -> str:
 
 
 @contextlib.contextmanager
-def running_nats(config: str = "") -> Iterator[NatsServer]:
+def running_nats(config: str = "", *, jetstream: bool = True) -> Iterator[NatsServer]:
     """Run a server for the length of the block."""
     with tempfile.TemporaryDirectory(prefix="recsys-nats-") as folder:
-        server = NatsServer(Path(folder), config)
+        server = NatsServer(Path(folder), config, jetstream=jetstream)
         try:
             server.start()
             yield server

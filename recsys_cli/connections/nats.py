@@ -1,4 +1,4 @@
-"""All there is to know about talking to NATS; ``nats_access`` and ``nats_errors`` are part of it.
+"""All there is to know about talking to NATS; the other ``nats_*`` beside this are part of it.
 
 The driver is asynchronous and everything else here is not: its event loop runs in a thread of its
 own, begun with the first call and ended by ``close``.
@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import logging
 import random
 import threading
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from recsys_cli.domain import Health
@@ -26,6 +24,7 @@ try:
     from nats import errors as driver
     from nats.aio.client import Client
 
+    from recsys_cli.connections.nats_client import SafeClient, server_facts
     from recsys_cli.connections.nats_errors import DRIVER_ERRORS, translation
 except ImportError as error:
     raise MissingDependency(
@@ -41,11 +40,7 @@ UNANSWERED_PINGS = 2
 """A server that leaves this many unanswered is gone."""
 
 CALL_TIMEOUT_S = 60.0
-CLOSE_TIMEOUT_S = 0.5
 JOIN_TIMEOUT_S = 5.0
-
-# Of each connection over TLS that the server ends, as the driver's own protocol makes it say.
-logging.getLogger("asyncio").addFilter(lambda record: "eof_received" not in record.getMessage())
 
 Result = TypeVar("Result")
 Work = Callable[[Client], Coroutine[Any, Any, Result]]
@@ -121,7 +116,7 @@ class _Session:
     def __init__(self, how: Access) -> None:
         self._access = how
         self.loop = asyncio.new_event_loop()
-        self._client: Client | None = None
+        self._client: SafeClient | None = None
         self._connecting = asyncio.Lock()
         self._ending = asyncio.Event()
         self._running = 0
@@ -143,9 +138,9 @@ class _Session:
         self._running += 1
         try:
             await asyncio.wait((task, trouble), return_when=asyncio.FIRST_COMPLETED)
-            if task.done() and not task.cancelled():
-                return task.result()
-            raise trouble.result() if trouble.done() else driver.ConnectionClosedError()
+            if trouble.done() and (not task.done() or _is_denial(trouble.result())):
+                raise trouble.result()
+            return await task
         finally:
             self._running -= 1
             task.cancel()
@@ -153,15 +148,18 @@ class _Session:
 
     async def _connected(self) -> Client:
         async with self._connecting:
-            if self._client is None or not self._client.is_connected:
+            if self._client is not None and not self._client.is_alive:
+                await self._client.end()
+                self._client = None
+            if self._client is None:
                 self._client = await self._connect()
             return self._client
 
-    async def _connect(self) -> Client:
+    async def _connect(self) -> SafeClient:
         """Connect to any server that answers; those that do not are passed over."""
         last: Exception = driver.NoServersError()
         for server in random.sample(self._access.servers, len(self._access.servers)):
-            client = _Client(is_encrypted=self._access.is_encrypted)
+            client = SafeClient(is_encrypted=self._access.is_encrypted)
             try:
                 await client.connect(
                     server,
@@ -181,16 +179,16 @@ class _Session:
             except (OSError, TimeoutError) as error:
                 last = error
             finally:
-                if not client.is_connected:
-                    await _closed(client)
-            if client.is_connected:
+                if not client.is_alive:
+                    await client.end()
+            if client.is_alive:
                 return client
         raise last
 
     async def _on_error(self, error: Exception) -> None:
         self._said = error
-        if "permissions violation" in str(error).lower():
-            # It does not say which call it denies, and that one would wait in vain.
+        if _is_denial(error):
+            # It does not say which call it is about, and that one would wait in vain.
             self._tell(error)
 
     async def _on_close(self) -> None:
@@ -217,33 +215,13 @@ class _Session:
     async def _live(self) -> None:
         await self._ending.wait()
         if self._client is not None:
-            await _closed(self._client)
+            await self._client.end()
 
 
-class _Client(Client):
-    """The driver's client, but that it logs in to nobody without TLS where that is wanted."""
-
-    def __init__(self, *, is_encrypted: bool) -> None:
-        super().__init__()
-        self._is_encrypted = is_encrypted
-
-    def _connect_command(self) -> bytes:
-        # Whether there is TLS by now depends on what the server, or who is in between, has offered.
-        if self._is_encrypted and not self._server_info.get("tls_required"):
-            raise driver.SecureConnWantedError
-        if self._server_info.get("tls_verify"):
-            # It will hang up, and whether it says why is a matter of timing.
-            raise driver.SecureConnFailedError
-        return super()._connect_command()
-
-
-async def _closed(client: Client) -> None:
-    # It waits for ever for a connection that failed while TLS began, though that is closed.
-    with suppress(*DRIVER_ERRORS):
-        await asyncio.wait_for(client.close(), CLOSE_TIMEOUT_S)
+def _is_denial(error: Exception) -> bool:
+    return "permissions violation" in str(error).lower()
 
 
 async def _who(client: Client) -> tuple[str, bool]:
     await client.flush(CONNECT_TIMEOUT_S)
-    facts = client._server_info
-    return str(facts.get("version")), bool(facts.get("jetstream"))
+    return server_facts(client)

@@ -67,12 +67,29 @@ def translation(address: str, error: BaseException, *, has_login: bool = True) -
     if denied := _DENIED.search(text):
         return BackendRefused(
             f"NATS at {address} does not let this user {_VERBS.get(denied[1].lower(), denied[1])}"
-            f" {denied[2]}",
+            f" {_subject(denied[2])}",
             hint="grant it (see NATS in the README), or use another user",
         )
     if isinstance(error, jetstream.APIError):
         return _of_jetstream(address, error)
     return _of_link(address, error, text)
+
+
+_WORDS = frozenset(
+    {"js", "kv", "api", "ack", "info", "stream", "consumer", "create", "durable", "update"}
+    | {"delete", "purge", "names", "list", "msg", "get", "next", "direct"}
+)
+
+
+def _subject(lowered: str) -> str:
+    """Return a subject as it is written: the driver has lowered it; names it cannot tell."""
+    tokens = lowered.split(".")
+    for place, token in enumerate(tokens):
+        if token.lstrip("$") not in _WORDS:
+            tokens[place] = re.sub("^kv_", "KV_", token)
+            break
+        tokens[place] = token.upper()
+    return ".".join(tokens)
 
 
 _VERBS = {"publish": "publish to", "subscription": "subscribe to"}
@@ -83,7 +100,7 @@ def _of_jetstream(address: str, error: jetstream.APIError) -> RecsysError:
     if code in _OFF:
         return BackendRefused(
             f"NATS at {address} has JetStream switched off for this account",
-            hint="start nats-server with -js, and enable JetStream for the account",
+            hint="start it with nats-server -js, and enable JetStream for the account",
         )
     if code in _FULL:
         return BackendUnavailable(f"NATS at {address} {_FULL[code]}: {said}")
@@ -97,7 +114,7 @@ def _of_jetstream(address: str, error: jetstream.APIError) -> RecsysError:
 def _nobody(address: str) -> RecsysError:
     return BackendUnavailable(
         f"nobody answers for JetStream behind NATS at {address}",
-        hint="start nats-server with -js; a cluster needs more than half of its servers",
+        hint="start it with nats-server -js; a cluster needs more than half of its servers",
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Protocol, cast
 
 import pytest
@@ -14,7 +13,7 @@ from tests.contract.backends.redis import redis_acl_backend, redis_backend
 
 __all__ = ["embedded_backend", "nats_backend", "redis_acl_backend", "redis_backend"]
 
-EVENTS = ["embedded", "redis", "redis_acl"]
+EVENTS = ["embedded", "redis", "redis_acl", "nats"]
 CATALOGS = ["embedded", "redis", "redis_acl", "nats"]
 VECTORS = ["embedded", "redis", "redis_acl"]
 
@@ -56,12 +55,3 @@ def catalog_side(request: pytest.FixtureRequest) -> CatalogSide:
 @pytest.fixture(params=VECTORS)
 def vectors_side(request: pytest.FixtureRequest) -> VectorsSide:
     return cast("VectorsSide", request.getfixturevalue(f"{request.param}_backend"))
-
-
-@pytest.fixture
-def closing() -> Iterator[Callable[[object], None]]:
-    """Close what a test opened, in reverse order."""
-    opened: list[object] = []
-    yield opened.append
-    for thing in reversed(opened):
-        thing.close()  # type: ignore[attr-defined]
