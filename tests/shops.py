@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.nats_server import NatsServer
 from tests.servers import RedisServer
 
-SHOPS = ("embedded", "redis")
+SHOPS = ("embedded", "redis", "nats")
 
 
 def move_to(shop: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,5 +23,9 @@ def _settings(shop: str, request: pytest.FixtureRequest) -> dict[str, str]:
         case "redis":
             redis: RedisServer = request.getfixturevalue("redis_server")
             return {"REDIS_URL": redis.url}
+        case "nats":
+            # Its vectors stay in the embedded file.
+            nats: NatsServer = request.getfixturevalue("nats_server")
+            return {"EVENT_PROCESSOR_TYPE": "nats", "NATS_URL": nats.url}
         case _:
             raise ValueError(shop)
