@@ -5,16 +5,19 @@ The bucket is an ordinary JetStream key-value bucket (``nats kv`` reads it), but
 service, which answers with one message a key, and a batch of writes is sent before the first is
 acknowledged.
 
-A value that would not fit into one message is cut into parts, ``part.{hex}.{number}``, written
-before the key that names them in its header ``Recsys-Parts`` and removed after it has another
-value. The name is drawn anew for each write, so parts belong to one revision only. Parts whose
-writer was killed before the key was put are left behind.
+A value that would not fit into one message is cut into parts, ``part.{name}.{number}.{key}``,
+written before the key, which names them in its header ``Recsys-Parts``, and removed after it has
+another value. The name is drawn anew for each write, so parts belong to one revision only; it
+begins with the time, so that ``sweep`` can tell what a killed writer left from what is being
+written.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -42,6 +45,10 @@ EXPECTED_REVISION = "Nats-Expected-Last-Subject-Sequence"
 WRONG_REVISION = (10071, 10164)
 STREAM_EXISTS = 10058
 READS_OF_PARTS = 5
+WRITTEN_WITHIN_S = 3600
+"""Whoever writes parts has put their key by then, or never will."""
+
+_PART = re.compile(r"part\.(?P<name>(?P<since>[0-9a-f]+)-[0-9a-f]+)\.\d+\.(?P<key>.+)")
 
 
 class Entry(NamedTuple):
@@ -97,8 +104,7 @@ class Bucket:
 
     async def read(self, keys: Sequence[str]) -> dict[str, Entry]:
         """Return what is under each key, ABSENT where nothing ever was."""
-        requests = [self._read_some(some) for some in _requests(keys, self._room)]
-        found = {k: e for part in await asyncio.gather(*requests) for k, e in part.items()}
+        found = await self._read(keys)
         cut = [key for key, entry in found.items() if entry.parts]
         whole = await asyncio.gather(*(self._whole(key, found[key]) for key in cut))
         return {key: found.get(key, ABSENT) for key in keys} | dict(zip(cut, whole, strict=True))
@@ -155,10 +161,29 @@ class Bucket:
             await self.purge(_parts_of(entry.parts))
         return was_there
 
+    async def sweep(self, older_than_s: float = WRITTEN_WITHIN_S) -> int:
+        """Remove the parts that belong to no value; return how many there were."""
+        found = await self._jetstream.stream_info(self._stream, f"{self._prefix}part.>")
+        before = time.time() - older_than_s
+        owners = {
+            name["name"]: name["key"]
+            for subject in found.state.subjects or {}
+            if (name := _PART.fullmatch(subject.removeprefix(self._prefix)))
+            and int(name["since"], 16) <= before
+        }
+        now = await self._read(list(set(owners.values())))
+        left = [n for n, key in owners.items() if now.get(key, ABSENT).parts.partition(":")[0] != n]
+        return sum([await self.purge(_parts_of(name)) for name in left])
+
     @property
     def _room(self) -> int:
         """How many bytes fit into one message, beside its subject and headers."""
         return min(PART_BYTES, max(self._client.max_payload - HEADROOM_BYTES, HEADROOM_BYTES))
+
+    async def _read(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """Return what is under those keys that have something; values in parts are not read."""
+        requests = [self._read_some(some) for some in _requests(keys, self._room)]
+        return {k: e for part in await asyncio.gather(*requests) for k, e in part.items()}
 
     async def _read_some(self, keys: Sequence[str]) -> dict[str, Entry]:
         """Read one request's keys; the server may answer a part, which says that more is left."""
@@ -204,7 +229,7 @@ class Bucket:
         headers = {EXPECTED_REVISION: str(swap.seen.revision)}
         value = swap.value
         if len(value) > self._room:
-            headers[PARTS_HEADER] = await self._put_parts(value)
+            headers[PARTS_HEADER] = await self._put_parts(key, value)
             value = b""
         is_done = await self._publish(key, value, headers)
         useless = swap.seen.parts if is_done else headers.get(PARTS_HEADER, "")
@@ -221,12 +246,12 @@ class Bucket:
             raise
         return True
 
-    async def _put_parts(self, value: bytes) -> str:
-        """Write the parts of a value; return ``{hex}:{count}``."""
-        name, size = uuid.uuid4().hex, self._room
+    async def _put_parts(self, key: str, value: bytes) -> str:
+        """Write the parts of a value; return ``{name}:{count}``."""
+        name, size = f"{int(time.time()):x}-{uuid.uuid4().hex}", self._room
         cuts = [value[start : start + size] for start in range(0, len(value), size)]
         for number, cut in enumerate(cuts):  # one by one: at most one part waits in the driver
-            await self._jetstream.publish(f"{self._prefix}part.{name}.{number}", cut)
+            await self._jetstream.publish(f"{self._prefix}part.{name}.{number}.{key}", cut)
         return f"{name}:{len(cuts)}"
 
     async def _whole(self, key: str, entry: Entry) -> Entry:
@@ -235,7 +260,7 @@ class Bucket:
             if not entry.parts:
                 return entry
             name, _, count = entry.parts.partition(":")
-            names = [f"part.{name}.{number}" for number in range(int(count))]
+            names = [f"part.{name}.{number}.{key}" for number in range(int(count))]
             parts = {k: e.value for k, e in (await self._read_some(names)).items()}
             values = [value for n in names if (value := parts.get(n)) is not None]
             if len(values) == len(names):
@@ -251,7 +276,7 @@ class Bucket:
 
 
 def _parts_of(parts: str) -> str:
-    return f"part.{parts.partition(':')[0]}.*"
+    return f"part.{parts.partition(':')[0]}.>"
 
 
 def _requests(keys: Sequence[str], room: int) -> Iterator[list[str]]:

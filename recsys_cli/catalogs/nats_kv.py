@@ -146,19 +146,25 @@ class NatsCatalog:
         self._save(artifact, fitted_at)
 
     def use_model(self, version: str) -> bool:
-        artifact = self.model(version)
+        kept = self._read([_facts_key(version), _artifact_key(version)])
+        artifact = kept[_artifact_key(version)].value
         if artifact is None:
             return False
         while self._swap({ACTIVE: Swap(self._one(ACTIVE), _checksum(artifact))}):
             pass
+        self._keep(kept)
         return True
 
     def remove_model(self, version: str) -> bool:
-        active = self._one(ACTIVE).value
-        if active is not None and _version(active) == version:
+        if self._is_active(version):
             return False
         facts, artifact = _facts_key(version), _artifact_key(version)
-        return self._run(lambda bucket: _remove(bucket, facts, artifact))
+        kept = self._read([facts, artifact])
+        was_there = self._run(lambda bucket: _remove(bucket, facts, artifact))
+        if self._is_active(version):  # by now; whoever has done that may not have seen it go
+            self._keep(kept)
+            return False
+        return was_there
 
     def note(self, name: str) -> bytes | None:
         return self._one(_note_key(name)).value
@@ -187,7 +193,23 @@ class NatsCatalog:
             earlier = self._one(key)
             if earlier.value is None:
                 is_new = not self._swap({key: Swap(earlier, value)})
+        self._run(lambda bucket: bucket.sweep())
         return is_new
+
+    def _is_active(self, version: str) -> bool:
+        active = self._one(ACTIVE).value
+        return active is not None and _version(active) == version
+
+    def _keep(self, kept: Mapping[str, Entry]) -> None:
+        """Put back what another has removed since it was read."""
+        now = self._read(list(kept))
+        self._swap(
+            {
+                key: Swap(now[key], entry.value)
+                for key, entry in kept.items()
+                if entry.value is not None and now[key].value is None
+            }
+        )
 
     def _artifact_in_use(self, checksum: bytes) -> bytes:
         artifact = self.model(_version(checksum))
@@ -199,13 +221,16 @@ class NatsCatalog:
         return artifact
 
     def _one(self, key: str) -> Entry:
-        return self._run(lambda bucket: bucket.read([key]))[key]
+        return self._read([key])[key]
+
+    def _read(self, keys: Sequence[str]) -> dict[str, Entry]:
+        return self._run(lambda bucket: bucket.read(keys))
 
     def _states(self, product_ids: Sequence[str]) -> dict[str, Entry]:
         if not product_ids:
             return {}
         keys = {product_id: _state_key(product_id) for product_id in product_ids}
-        found = self._run(lambda bucket: bucket.read(list(keys.values())))
+        found = self._read(list(keys.values()))
         return {product_id: found.get(key, ABSENT) for product_id, key in keys.items()}
 
     def _swap(self, swaps: Mapping[str, Swap]) -> list[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from recsys_cli.catalogs.nats_bucket import Entry, Swap
+from recsys_cli.catalogs.nats_bucket import Bucket, Entry, Swap
 from recsys_cli.catalogs.nats_kv import NatsCatalog
 from recsys_cli.domain import EventType, Fields, Position, ProductEvent
 from recsys_cli.errors import InvalidData
@@ -144,3 +145,39 @@ def test_more_than_fits_one_answer_of_the_server(catalog: NatsCatalog) -> None:
     catalog.merge(states)
     assert catalog.get(list(states)) == states
     assert sum(1 for _ in catalog.products()) == 200
+
+
+def test_what_a_killed_writer_left_is_swept(catalog: NatsCatalog) -> None:
+    catalog.merge({"a": LARGE})
+    kept = parts(catalog)
+
+    async def leave(bucket: Bucket) -> None:
+        await bucket._put_parts("state.a", b"y" * 700_000)
+        await bucket._put_parts("state.never", b"y" * 700_000)
+
+    catalog._run(leave)
+    assert parts(catalog) == kept + 4
+    catalog.save_model(artifact(1, 100))
+    assert parts(catalog) == kept + 4  # they might still be written
+    assert catalog._run(lambda bucket: bucket.sweep(older_than_s=-1)) == 4
+    assert parts(catalog) == kept
+    assert catalog.get(["a"]) == {"a": LARGE}
+    assert catalog._run(lambda bucket: bucket.sweep(older_than_s=-1)) == 0
+
+
+def test_a_model_removed_while_it_is_put_into_use_stays(
+    catalog: NatsCatalog, nats_backend: CatalogSide, closing: Callable[[object], None]
+) -> None:
+    """Whichever of the two is first, the model in use is there."""
+    other = nats_backend.catalog()
+    closing(other)
+    catalog.save_model(first := artifact(1, 100))
+    catalog.use_model(version_of(first))
+    for seed in range(2, 12):
+        catalog.save_model(model := artifact(seed, 100))
+        version = version_of(model)
+        with ThreadPoolExecutor() as pool:
+            using = pool.submit(catalog.use_model, version)
+            pool.submit(other.remove_model, version)
+        assert catalog.active_model() == (model if using.result() else first)
+        catalog.use_model(version_of(first))
