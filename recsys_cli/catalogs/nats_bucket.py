@@ -26,6 +26,7 @@ from nats.errors import NoRespondersError
 from nats.js.api import DiscardPolicy, StreamConfig
 from nats.js.errors import APIError, BadRequestError, NoStreamResponseError
 
+from recsys_cli.connections.nats_client import replicas_in
 from recsys_cli.errors import InvalidData
 
 if TYPE_CHECKING:
@@ -75,11 +76,10 @@ class Bucket:
     Raises the driver's errors, which the connection translates, and InvalidData.
     """
 
-    def __init__(self, client: Client, name: str, *, replicas: int, timeout_s: float) -> None:
+    def __init__(self, client: Client, name: str, *, timeout_s: float) -> None:
         self._client = client
         self._stream = f"KV_{name}"
         self._prefix = f"$KV.{name}."
-        self._replicas = replicas
         self._timeout_s = timeout_s
         self._jetstream = client.jetstream(timeout=timeout_s)
 
@@ -91,7 +91,7 @@ class Bucket:
             subjects=[f"{self._prefix}>"],
             max_msgs_per_subject=1,
             discard=DiscardPolicy.NEW,
-            num_replicas=self._replicas,
+            num_replicas=replicas_in(self._client),
             allow_direct=True,
             allow_rollup_hdrs=True,
             deny_delete=True,

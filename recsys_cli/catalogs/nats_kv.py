@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -34,6 +34,8 @@ from recsys_cli.seen import SeenIds
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
+    from recsys_cli.connections.nats import NatsConnection
+
 BUCKET = "recsys-catalog"
 ACTIVE = "model.active"
 PRODUCTS_A_PAGE = 1000
@@ -44,21 +46,6 @@ PAUSE_S = 0.02
 Result = TypeVar("Result")
 
 
-class NatsLink(Protocol):
-    """What the catalog needs of a connection to NATS."""
-
-    def call(self, work: Callable[[Client], Coroutine[Any, Any, Result]]) -> Result:
-        """Run ``work`` on the event loop, connected, and return its result.
-
-        The driver's errors become ours.
-        """
-        ...
-
-    def health(self, part: str) -> Health: ...
-
-    def close(self) -> None: ...
-
-
 class NatsCatalog:
     """See ports.Catalog.
 
@@ -66,10 +53,9 @@ class NatsCatalog:
     merges, notes and the choice of the model are decided by its leader.
     """
 
-    def __init__(self, link: NatsLink, *, bucket: str = BUCKET, replicas: int = 1) -> None:
-        self._link = link
+    def __init__(self, connection: NatsConnection, *, bucket: str = BUCKET) -> None:
+        self._connection = connection
         self._bucket = bucket
-        self._replicas = replicas
 
     def get(self, product_ids: Sequence[str]) -> dict[str, ProductState]:
         return {
@@ -174,10 +160,10 @@ class NatsCatalog:
         return entry.value == seen and not self._swap({_note_key(name): Swap(entry, new)})
 
     def health(self) -> Health:
-        return self._link.health("catalog")
+        return self._connection.health("catalog")
 
     def close(self) -> None:
-        self._link.close()
+        self._connection.close()
 
     def _save(self, artifact: bytes, fitted_at: Position) -> bool:
         """Store a model and what is known of it; return False where it was stored already."""
@@ -247,9 +233,7 @@ class NatsCatalog:
         """Run ``work`` on the bucket; where there is none, make it and run it again."""
 
         async def run(client: Client) -> Result:
-            bucket = Bucket(
-                client, self._bucket, replicas=self._replicas, timeout_s=REQUEST_TIMEOUT_S
-            )
+            bucket = Bucket(client, self._bucket, timeout_s=REQUEST_TIMEOUT_S)
             loop = asyncio.get_running_loop()
             deadline = loop.time() + REQUEST_TIMEOUT_S
             while True:
@@ -262,7 +246,7 @@ class NatsCatalog:
                 await bucket.create()
                 await asyncio.sleep(PAUSE_S)
 
-        return self._link.call(run)
+        return self._connection.call(run)
 
 
 async def _remove(bucket: Bucket, facts: str, artifact: str) -> bool:

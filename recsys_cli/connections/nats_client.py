@@ -12,6 +12,7 @@ from nats.aio.client import Client
 from recsys_cli.connections.nats_errors import DRIVER_ERRORS
 
 END_TIMEOUT_S = 0.5
+IN_A_CLUSTER = 3
 
 # Of each connection over TLS that the server ends, as the driver's own protocol makes asyncio say.
 logging.getLogger("asyncio").addFilter(lambda record: "eof_received" not in record.getMessage())
@@ -50,6 +51,11 @@ class SafeClient(Client):
         if self._pongs and self._pongs[0].done():
             self._pongs[0] = asyncio.get_running_loop().create_future()
         await super()._process_pong()
+
+
+def replicas_in(client: Client) -> int:
+    """Return how many servers shall have each message: three where there is a cluster."""
+    return IN_A_CLUSTER if client._server_info.get("cluster") else 1
 
 
 def server_facts(client: Client) -> tuple[str, bool]:

@@ -17,6 +17,7 @@ import msgspec
 from nats.errors import NoRespondersError
 from nats.js.errors import APIError
 
+from recsys_cli.connections.nats_client import replicas_in
 from recsys_cli.events.nats_names import Names
 
 if TYPE_CHECKING:
@@ -187,14 +188,14 @@ async def _direct(
         await answers.unsubscribe()
 
 
-async def make_streams(client: Client, names: Names, replicas: int) -> None:
+async def make_streams(client: Client, names: Names) -> None:
     """Make what there is not yet of the stream, its dead letters and its groups' ledgers.
 
     Sequences begin with the time in microseconds: after a stream was deleted, a new one goes on
     where no position has been, as if it were the same.
     """
     first = time.time_ns() // 1000
-    common: Facts = {"storage": "file", "num_replicas": replicas, "allow_direct": True}
+    common: Facts = {"storage": "file", "num_replicas": replicas_in(client), "allow_direct": True}
     events = {"name": names.stream, "subjects": [names.subjects], "first_seq": first}
     dead = {"name": names.dead, "subjects": [names.dead_subjects], "first_seq": first}
     groups: Facts = {

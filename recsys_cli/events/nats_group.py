@@ -33,13 +33,12 @@ Result = TypeVar("Result")
 class Group:
     """All methods run on the connection's event loop."""
 
-    def __init__(self, names: Names, name: str, *, claim_idle_ms: int, replicas: int) -> None:
+    def __init__(self, names: Names, name: str, *, claim_idle_ms: int) -> None:
         self.name = name
         self.durable = token(name)
         self.ledger = Ledger("")
         self.ack_wait_ms = max(claim_idle_ms, SHORTEST_ACK_WAIT_MS)
         self._names = names
-        self._replicas = replicas
         self._raw = b""
         self._revision: int | None = None
         self._ahead_ms = 0
@@ -51,7 +50,7 @@ class Group:
 
     async def create(self, client: Client) -> bool:
         """Make the group, and the streams it needs; return False where it was there."""
-        await api.make_streams(client, self._names, self._replicas)
+        await api.make_streams(client, self._names)
         self._revision = None
         try:
             await self._info(client)

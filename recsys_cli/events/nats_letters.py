@@ -51,10 +51,9 @@ _decoder = msgspec.json.Decoder(dict[str, str])
 class NatsDeadLetters:
     """See ports.DeadLetters."""
 
-    def __init__(self, connection: NatsConnection, *, stream: str, replicas: int = 1) -> None:
+    def __init__(self, connection: NatsConnection, *, stream: str) -> None:
         self._connection = connection
         self._names = Names(stream)
-        self._replicas = replicas
 
     def letters(self, *, newest_first: bool = False) -> Iterator[DeadLetter]:
         first, last = self._connection.call(self._ends)
@@ -86,7 +85,7 @@ class NatsDeadLetters:
             try:
                 await self._put(client, request)
             except NoRespondersError:
-                await api.make_streams(client, self._names, self._replicas)
+                await api.make_streams(client, self._names)
                 await self._put(client, request)
             return await self._delete(client, [number]) == 1
 

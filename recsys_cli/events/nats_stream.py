@@ -72,11 +72,10 @@ class NatsStream:
         stream: str,
         group: str,
         claim_idle_ms: int,
-        replicas: int = 1,
     ) -> None:
         self._connection = connection
         self._names = Names(stream)
-        self._group = Group(self._names, group, claim_idle_ms=claim_idle_ms, replicas=replicas)
+        self._group = Group(self._names, group, claim_idle_ms=claim_idle_ms)
         self._progress = Progress(connection, stream, self._names, self._group)
         self._claim_idle_ms = claim_idle_ms
         self._group_was_made = False

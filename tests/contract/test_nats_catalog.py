@@ -110,7 +110,7 @@ def test_a_key_deleted_by_hand_is_absent_and_can_come_back(catalog: NatsCatalog)
         bucket = await client.jetstream().key_value(catalog._bucket)  # type: ignore[attr-defined]
         await bucket.delete("state.a")
 
-    catalog._link.call(delete)
+    catalog._connection.call(delete)
     assert catalog.get(["a", "b"]) == {"b": SMALL}
     assert [product.id for product in catalog.products()] == ["b"]
     assert catalog.merge({"a": SMALL}) == {"a": SMALL}
@@ -123,9 +123,9 @@ def test_a_bucket_deleted_by_hand_is_made_anew(catalog: NatsCatalog) -> None:
     async def delete(client: object) -> None:
         await client.jetstream().delete_key_value(catalog._bucket)  # type: ignore[attr-defined]
 
-    catalog._link.call(delete)
+    catalog._connection.call(delete)
     assert catalog.get(["a"]) == {}
-    catalog._link.call(delete)
+    catalog._connection.call(delete)
     assert catalog.merge({"a": SMALL}) == {"a": SMALL}
     assert catalog.get(["a"]) == {"a": SMALL}
 
