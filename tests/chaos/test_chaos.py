@@ -5,12 +5,13 @@ The long form, 100 000 events and three seeds on each backend: ``python -m tests
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.chaos.driver import Night, Plan
+from tests.chaos.nats_world import NatsWorld
 from tests.chaos.world import EmbeddedWorld, RedisWorld, World
 
 PLAN = Plan(
@@ -27,9 +28,16 @@ PLAN = Plan(
 )
 
 
-@pytest.fixture(params=["embedded", "redis"])
+WORLDS: dict[str, Callable[[Path], World]] = {
+    "embedded": EmbeddedWorld,
+    "redis": RedisWorld,
+    "nats": NatsWorld,
+}
+
+
+@pytest.fixture(params=WORLDS)
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    world = RedisWorld(tmp_path) if request.param == "redis" else EmbeddedWorld(tmp_path)
+    world = WORLDS[request.param](tmp_path)
     yield world
     world.close()
 
