@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 GROUP_NAME = "recsys_group"
 """The group's name as it was given, in the consumer's metadata."""
 
-MOST_HELD = 10_000
+MOST_HELD = 5_000
 """More is not delivered: the ledger must fit into one message, of a megabyte as servers come."""
 
 SHORTEST_ACK_WAIT_MS = 1_000

@@ -252,7 +252,8 @@ class NatsStream:
                 self._next_look_s = 0.0
                 continue
             except BaseException:
-                self._unnoted[consumer] = fetch
+                if fetch.messages:
+                    self._unnoted[consumer] = fetch
                 raise
             if not fetch.messages and time.monotonic() >= deadline_s:
                 return []

@@ -36,7 +36,7 @@ class NatsWorld(EmbeddedWorld):
         async def read(client: Client) -> list[Entry]:
             jetstream = client.jetstream()
             state = (await jetstream.stream_info(NAME)).state
-            entries = []
+            entries: list[Entry] = []
             for number in range(state.first_seq, state.last_seq + 1):
                 message = await jetstream.get_msg(NAME, number)
                 fields = json.loads(message.data or b"")
