@@ -21,7 +21,8 @@ class NatsWorld(EmbeddedWorld):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         (folder / "nats").mkdir()
-        self._server = NatsServer(folder / "nats")
+        # Some of the poison is larger than the megabyte that a server takes as it comes.
+        self._server = NatsServer(folder / "nats", "max_payload: 4MB\n")
         self._server.start()
         self.environment |= {"EVENT_PROCESSOR_TYPE": "nats", "NATS_URL": self._server.url}
         catalog = NatsCatalog(NatsConnection(self._server.url))
