@@ -27,11 +27,13 @@ Open = Callable[..., NatsStream]
 
 
 @pytest.fixture
-def opened(nats_server: NatsServer, connection: Watched, closing: Callable[[object], None]) -> Open:
-    def open_(group: str = GROUP, claim_idle_ms: int = 60_000, *, watched: bool = False) -> Any:
-        link = connection if watched else NatsConnection(nats_server.url)
+def opened(nats_server: NatsServer, closing: Callable[[object], None]) -> Open:
+    def open_(group: str = GROUP, claim_idle_ms: int = 60_000) -> NatsStream:
         events = NatsStream(
-            link, stream="product:updates", group=group, claim_idle_ms=claim_idle_ms
+            NatsConnection(nats_server.url),
+            stream="product:updates",
+            group=group,
+            claim_idle_ms=claim_idle_ms,
         )
         closing(events)
         events.create_group()
