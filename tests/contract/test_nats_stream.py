@@ -17,6 +17,7 @@ from recsys_cli.errors import BackendRefused, GroupMissing
 from recsys_cli.events import nats_api
 from recsys_cli.events.nats_stream import NatsStream
 from tests.nats_server import NatsServer
+from tests.servers import wait_until
 
 NAME = "product-updates"
 GROUP = "product-processors"
@@ -55,11 +56,16 @@ def names(deliveries: list[Delivery]) -> list[object]:
 def sent(server: NatsServer, body: bytes, subject: str = "product.updates.any") -> None:
     """Publish as another program would: a plain message on the subject."""
 
+    async def last(client: Client) -> int:
+        return (await client.jetstream().stream_info(NAME)).state.last_seq
+
     async def publish(client: Client) -> None:
         await client.publish(subject, body)
         await client.flush()
 
+    before = server.ask(last)
     server.ask(publish)
+    wait_until(lambda: server.ask(last) > before, 20, "the message is stored")
 
 
 def test_a_publication_that_is_sent_again_is_stored_once(
