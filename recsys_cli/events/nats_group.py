@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from nats.errors import NoRespondersError
+
 from recsys_cli.errors import GroupMissing
 from recsys_cli.events import nats_api as api
 from recsys_cli.events.nats_api import Conflict, Facts, Missing
@@ -109,6 +111,10 @@ class Group:
                     try:
                         revision = await self._put(client, raw, revision)
                     except Conflict:
+                        continue
+                    except NoRespondersError:
+                        # Somebody has deleted the ledgers: what was held, the server delivers.
+                        await api.make_streams(client, self._names)
                         continue
                 self._raw, self._revision = raw, revision
                 return result
