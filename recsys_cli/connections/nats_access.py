@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from recsys_cli.addresses import is_ambiguous, redact
-from recsys_cli.errors import SettingsError
+from recsys_cli.errors import MissingDependency, SettingsError
 
 DEFAULT_PORT = 4222
 
@@ -115,8 +115,13 @@ def _signed(path: Path) -> dict[str, Any]:
 
 def _user(path: Path) -> tuple[str, Callable[[bytes], bytes]]:
     """Return the user's JWT and what signs for it."""
-    import nkeys  # noqa: PLC0415 - only a login by credentials needs it
-
+    try:
+        import nkeys  # noqa: PLC0415 - only a login by credentials needs it
+    except ImportError as error:
+        raise MissingDependency(
+            f"NATS_CREDENTIALS needs the package {error.name}",
+            hint="pip install 'recsys-cli[nats]'",
+        ) from error
     try:
         text = path.read_text("ascii")
         jwt, seed = _JWT.search(text), _SEED.search(text)

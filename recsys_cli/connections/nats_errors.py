@@ -42,6 +42,7 @@ _NOT_LET_IN = (
 
 _FULL = {
     10002: "is out of resources",
+    10005: "has too few servers for three replicas",
     10023: "is out of resources",
     10028: "is out of memory",
     10047: "has no storage left",
@@ -49,7 +50,7 @@ _FULL = {
     10114: "is out of resources",
     10119: "has no room left in the stream",
 }
-_PASSING = (10008, 10009, 10074, 10098, 10118, 10005)
+_PASSING = (10008, 10009, 10098, 10118)
 """What a cluster says while it has no leader, or too few servers."""
 
 _OFF = (10035, 10039, 10076)
@@ -75,10 +76,11 @@ def translation(address: str, error: BaseException, *, has_login: bool = True) -
     return _of_link(address, error, text)
 
 
-_WORDS = frozenset(
-    {"js", "kv", "api", "ack", "info", "stream", "consumer", "create", "durable", "update"}
-    | {"delete", "purge", "names", "list", "msg", "get", "next", "direct"}
-)
+_WORDS = {
+    *("_inbox", "js", "kv", "api", "ack", "info", "stream", "consumer", "create", "durable"),
+    *("update", "delete", "purge", "names", "list", "msg", "get", "next", "direct"),
+}
+"""Tokens that NATS itself writes in capitals."""
 
 
 def _subject(lowered: str) -> str:
@@ -96,7 +98,10 @@ _VERBS = {"publish": "publish to", "subscription": "subscribe to"}
 
 
 def _of_jetstream(address: str, error: jetstream.APIError) -> RecsysError:
-    code, said = error.err_code or 0, error.description or "no reason given"
+    # Not all of them are given what the others have.
+    code: int = getattr(error, "err_code", None) or 0
+    status: int = getattr(error, "code", None) or 0
+    said: str = getattr(error, "description", None) or str(error).removeprefix("nats: ")
     if code in _OFF:
         return BackendRefused(
             f"NATS at {address} has JetStream switched off for this account",
@@ -106,9 +111,9 @@ def _of_jetstream(address: str, error: jetstream.APIError) -> RecsysError:
         return BackendUnavailable(f"NATS at {address} {_FULL[code]}: {said}")
     if code in _PASSING or (not code and isinstance(error, jetstream.ServiceUnavailableError)):
         return _nobody(address)
-    if error.code in (500, 503, 408, 409):
+    if status in (500, 503, 408, 409):
         return BackendUnavailable(f"NATS at {address} cannot serve this now: {said}")
-    return BackendRefused(f"NATS at {address} refuses: {said} ({code or error.code})")
+    return BackendRefused(f"NATS at {address} refuses: {said} ({code or status})")
 
 
 def _nobody(address: str) -> RecsysError:
