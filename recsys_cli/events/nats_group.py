@@ -39,6 +39,7 @@ class Group:
         self.name = name
         self.durable = token(name)
         self.ledger = Ledger("")
+        self.was_made = False
         self.ack_wait_ms = max(claim_idle_ms, SHORTEST_ACK_WAIT_MS)
         self._names = names
         self._raw = b""
@@ -59,6 +60,7 @@ class Group:
         except Missing:
             pass
         else:
+            self.was_made = True
             return False
         config = {
             "durable_name": self.durable,
@@ -70,6 +72,7 @@ class Group:
             "metadata": {GROUP_NAME: self.name},
         }
         await self._configure(client, config, "create")
+        self.was_made = True
         return True
 
     async def drop(self, client: Client, name: str) -> bool:

@@ -27,9 +27,9 @@ import msgspec
 from nats.errors import NoRespondersError
 from nats.js.errors import APIError
 
-from recsys_cli.deliveries import DeadLetter, counted
+from recsys_cli.deliveries import DeadLetter
+from recsys_cli.events import codec
 from recsys_cli.events import nats_api as api
-from recsys_cli.events.codec import KEPT_BYTES, KEPT_FIELDS, printable
 from recsys_cli.events.nats_api import EXPECTED, MESSAGE_ID, Conflict, Missing, Request, Stored
 from recsys_cli.events.nats_names import Names, decode, encode
 
@@ -45,7 +45,6 @@ _HEADERS_BYTES = 1024
 _LARGEST_ID = 2**63
 _DELETE_FAILED = 10057
 _encoder = msgspec.json.Encoder(order="deterministic")
-_decoder = msgspec.json.Decoder(dict[str, str])
 
 
 class NatsDeadLetters:
@@ -163,42 +162,20 @@ def _encoded(letter: DeadLetter, most: int) -> bytes:
     whole = _encode(letter)
     if len(whole) <= most:
         return whole
-    raw = {n[:KEPT_BYTES]: v[:KEPT_BYTES] for n, v in islice(letter.raw.items(), KEPT_FIELDS)}
-    error = f"{letter.cause}: {letter.error[:KEPT_BYTES]}"
+    raw = {
+        n[: codec.KEPT_BYTES]: v[: codec.KEPT_BYTES]
+        for n, v in islice(letter.raw.items(), codec.KEPT_FIELDS)
+    }
+    error = f"{letter.cause}: {letter.error[:most]}"
     return _encode(msgspec.structs.replace(letter, raw=raw, cause="oversized", error=error))
 
 
 def _encode(letter: DeadLetter) -> bytes:
-    return _encoder.encode(
-        {
-            "entry_id": letter.entry_id,
-            "cause": letter.cause,
-            "error": letter.error,
-            "attempts": letter.attempts,
-            "first_failed_at": letter.first_failed_at,
-            "last_failed_at": letter.last_failed_at,
-            "event": letter.raw,
-        }
-    )
+    return _encoder.encode({**codec.letter_fields(letter), "event": letter.raw})
 
 
 def _letter(message: Stored) -> DeadLetter:
-    """Return the letter; what another program left out or garbled is empty."""
-    fields = printable(decode(message.body))
-    try:
-        event = _decoder.decode(fields.get("event", "{}"))
-    except msgspec.MsgspecError:
-        event = {"event": fields["event"]}
-    return DeadLetter(
-        id=str(message.sequence),
-        entry_id=fields.get("entry_id", ""),
-        raw=event,
-        cause=fields.get("cause", ""),
-        error=fields.get("error", ""),
-        attempts=counted(fields.get("attempts", "")),
-        first_failed_at=fields.get("first_failed_at", ""),
-        last_failed_at=fields.get("last_failed_at", ""),
-    )
+    return codec.dead_letter(str(message.sequence), decode(message.body))
 
 
 def _number(letter_id: str) -> int | None:

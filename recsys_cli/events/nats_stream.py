@@ -14,18 +14,13 @@ what another has fetched.
 The stream keeps all events (``limits`` retention: ``interest`` would drop what is published before
 the first group) and is purged below the lowest acknowledgement of all its consumers, also of those
 that other programs have on it.
-
-Published events have a message id of the product and a random version, made once for each: sending
-them again after a lost connection stores none twice, and the same change made twice is two events.
 """
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -33,24 +28,21 @@ from nats.errors import NoRespondersError
 
 from recsys_cli.deliveries import DeadLetter, Delivery, Failure, PendingEvent
 from recsys_cli.domain import Health, Position, ProductEvent, StreamStatus
-from recsys_cli.errors import BackendRefused, BackendUnavailable, GroupMissing
+from recsys_cli.errors import GroupMissing
 from recsys_cli.events import codec, nats_letters
 from recsys_cli.events import nats_api as api
-from recsys_cli.events.nats_api import MESSAGE_ID, Request
+from recsys_cli.events.nats_api import Request
 from recsys_cli.events.nats_group import Group
 from recsys_cli.events.nats_ledger import Hold, Ledger
-from recsys_cli.events.nats_names import Names, decode, encode, entry_id, sequence, token
+from recsys_cli.events.nats_names import Names, decode, entry_id, sequence
 from recsys_cli.events.nats_progress import Progress
+from recsys_cli.events.nats_publish import Publisher
 from recsys_cli.events.nats_pull import ConsumerGone, Fetch, pull
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
-    from nats.aio.msg import Msg
 
     from recsys_cli.connections.nats import NatsConnection
-
-HEADROOM_BYTES = 16 * 1024
-"""Left of the server's message limit, so that a dead letter with its story fits too."""
 
 _LONGEST_WAIT_S = 5.0
 _LONGEST_UNSEEN_S = 1.0
@@ -76,9 +68,9 @@ class NatsStream:
         self._connection = connection
         self._names = Names(stream)
         self._group = Group(self._names, group, claim_idle_ms=claim_idle_ms)
+        self._publisher = Publisher(connection, self._names, self._group)
         self._progress = Progress(connection, stream, self._names, self._group)
         self._claim_idle_ms = claim_idle_ms
-        self._group_was_made = False
         self._left: dict[str, set[int]] = {}
         self._unnoted: dict[str, Fetch] = {}
         self._next_look_s = 0.0
@@ -88,29 +80,10 @@ class NatsStream:
         return self.begin_publish(events)()
 
     def begin_publish(self, events: Sequence[ProductEvent]) -> Callable[[], list[Position]]:
-        if not events:
-            return list
-        requests = self._requests(events)
-        accepted: dict[int, int] = {}
-        wait = self._connection.begin(lambda client: self._put(client, requests, accepted))
-
-        def positions() -> list[Position]:
-            try:
-                wait()
-            except BackendUnavailable:
-                # The connection alone may be gone; what had arrived is told apart by its id.
-                self._connection.call(lambda client: self._put(client, requests, accepted))
-            numbers = [accepted[place] for place in range(len(requests))]
-            if any(one >= next_ for one, next_ in pairwise(numbers)):
-                raise BackendUnavailable("the events have arrived in another order; publish again")
-            return [Position(number, 0) for number in numbers]
-
-        return positions
+        return self._publisher.begin(events)
 
     def create_group(self) -> bool:
-        is_new = self._connection.call(self._group.create)
-        self._group_was_made = True
-        return is_new
+        return self._connection.call(self._group.create)
 
     def drop_group(self, name: str) -> bool:
         return self._connection.call(lambda client: self._group.drop(client, name))
@@ -186,50 +159,6 @@ class NatsStream:
 
     def close(self) -> None:
         self._connection.close()
-
-    def _requests(self, events: Sequence[ProductEvent]) -> list[Request]:
-        version = secrets.token_urlsafe(9)
-        return [
-            Request(
-                self._names.subject(event.product_id),
-                encode(event.as_text()),
-                {MESSAGE_ID: f"{token(event.product_id)}.{version}.{number}"},
-            )
-            for number, event in enumerate(events)
-        ]
-
-    async def _put(
-        self, client: Client, requests: Sequence[Request], accepted: dict[int, int]
-    ) -> None:
-        """Store what is not accepted yet; ``accepted`` gets the sequence of each by its place."""
-        most = client.max_payload - HEADROOM_BYTES
-        largest = max(len(request.body) for request in requests)
-        if largest > most:
-            raise BackendRefused(
-                f"an event of {largest:,} bytes is more than NATS takes here ({most:,})",
-                hint="raise max_payload in the configuration of nats-server",
-            )
-        if not self._group_was_made:
-            await self._group.create(client)
-            self._group_was_made = True
-        try:
-            await self._put_some(client, requests, accepted)
-        except NoRespondersError:
-            # Deleted under us: published events must not depend on who comes first.
-            await self._group.create(client)
-            await self._put_some(client, requests, accepted)
-
-    async def _put_some(
-        self, client: Client, requests: Sequence[Request], accepted: dict[int, int]
-    ) -> None:
-        places = [place for place in range(len(requests)) if place not in accepted]
-        replies: list[Msg | None] = []
-        try:
-            await api.ask_many(client, [requests[place] for place in places], replies)
-        finally:
-            for place, reply in zip(places, replies, strict=False):
-                if reply is not None:
-                    accepted[place] = int(api.answer(reply)["seq"])
 
     async def _receive(
         self, client: Client, consumer: str, count: int, wait_s: float
