@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _MOST_BYTES = 64 * 1024 * 1024
 """As large as one message can be at most; a fetch ends before it has more."""
 
+_LATECOMERS_S = 1.0
 _ENDS = ("404", "408")
 _GONE = ("409", "503")
 
@@ -45,45 +47,56 @@ class ConsumerGone(Exception):
 
 
 async def pull(client: Client, consumer: str, fetch: Fetch, count: int, wait_s: float) -> None:
-    """Add up to ``count`` messages to the fetch; wait for the first where there is none yet.
+    """Add up to ``count`` messages to the fetch: those there are, or the first within ``wait_s``.
 
     ``consumer``: ``{stream}.{durable}``. Raises ConsumerGone.
     """
-    await _next(client, consumer, fetch, count, 0)
-    if fetch.messages or wait_s <= 0:
-        return
-    await _next(client, consumer, fetch, 1, wait_s)
-    if fetch.messages and count > 1:
-        await _next(client, consumer, fetch, count - 1, 0)
-
-
-async def _next(client: Client, consumer: str, fetch: Fetch, count: int, wait_s: float) -> None:
-    over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    left = count
-
-    async def take(message: Msg) -> None:
-        nonlocal left
-        status = (message.headers or {}).get("Status") if not message.reply else None
-        if status is None:
-            # $JS.ACK.{stream}.{consumer}.{deliveries}.{sequence}.{...}
-            tokens = message.reply.split(".")
-            fetch.messages[int(tokens[-4])] = Fetched(int(tokens[-5]), message.data)
-            left -= 1
-        if (status is not None or not left) and not over.done():
-            over.set_result(status or "")
-
+    answers = _Answers(fetch, count)
     inbox = client.new_inbox()
-    subscription = await client.subscribe(inbox, cb=take)
-    request: dict[str, object] = {"batch": count, "max_bytes": _MOST_BYTES}
-    request |= {"expires": round(wait_s * 1e9)} if wait_s > 0 else {"no_wait": True}
+    subscription = await client.subscribe(inbox, cb=answers.take)
+    request: dict[str, object] = {"batch": count, "no_wait": True, "max_bytes": _MOST_BYTES}
+    if wait_s > 0:
+        request["expires"] = round(wait_s * 1e9)
     try:
         await client.publish(
             f"$JS.API.CONSUMER.MSG.NEXT.{consumer}", msgspec.json.encode(request), reply=inbox
         )
-        status = await asyncio.wait_for(over, wait_s + REQUEST_TIMEOUT_S)
+        status = await asyncio.wait_for(answers.end, wait_s + REQUEST_TIMEOUT_S)
+        # A cluster agrees on what it delivers first, and may be quicker to say that this is all.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(answers.all_there.wait(), _LATECOMERS_S)
     finally:
         await subscription.unsubscribe()
     if status in _GONE and not fetch.messages:
         raise ConsumerGone
     if status and status not in _ENDS + _GONE:
         raise APIError(code=int(status), description="the consumer refuses to deliver")
+
+
+class _Answers:
+    """``end`` becomes the status of the answer that is none of the messages, or empty."""
+
+    def __init__(self, fetch: Fetch, count: int) -> None:
+        self.end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.all_there = asyncio.Event()
+        self._fetch = fetch
+        self._count = count
+        self._expected = count
+        self._seen = 0
+
+    async def take(self, message: Msg) -> None:
+        headers = message.headers or {}
+        status = headers.get("Status", "") if not message.reply else ""
+        if status:
+            missing = headers.get("Nats-Pending-Messages")
+            self._expected = self._seen if missing is None else self._count - int(missing)
+        else:
+            # $JS.ACK.{stream}.{consumer}.{deliveries}.{sequence}.{...}
+            tokens = message.reply.split(".")
+            self._fetch.messages[int(tokens[-4])] = Fetched(int(tokens[-5]), message.data)
+            self._seen += 1
+        is_whole = self._seen >= self._expected
+        if is_whole:
+            self.all_there.set()
+        if (status or is_whole) and not self.end.done():
+            self.end.set_result(status)

@@ -18,6 +18,7 @@ that other programs have on it.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from nats.errors import NoRespondersError
 
+from recsys_cli.connections.nats_client import replicas_in
 from recsys_cli.deliveries import DeadLetter, Delivery, Failure, PendingEvent
 from recsys_cli.domain import Health, Position, ProductEvent, StreamStatus
 from recsys_cli.errors import GroupMissing
@@ -48,6 +50,8 @@ _LONGEST_WAIT_S = 5.0
 _LONGEST_UNSEEN_S = 1.0
 _TRIM_EVERY_S = 1.0
 _ACK_TIMEOUT_S = 1.0
+_PAUSE_S = 0.05
+_BETWEEN_SERVERS_S = 0.05
 _FRESH = 0.8
 """Of the time after which the server delivers again: what was fetched must be noted by then."""
 
@@ -72,6 +76,7 @@ class NatsStream:
         self._progress = Progress(connection, stream, self._names, self._group)
         self._claim_idle_ms = claim_idle_ms
         self._left: dict[str, set[int]] = {}
+        self._stuck: dict[str, tuple[int, Hold]] = {}
         self._unnoted: dict[str, Fetch] = {}
         self._next_look_s = 0.0
         self._next_trim_s = 0.0
@@ -170,7 +175,7 @@ class NatsStream:
                 return again
             now_s = time.monotonic()
             # Never longer than until it is time to look again for what is due.
-            patience_s = max(min(deadline_s, self._next_look_s) - now_s, 0)
+            patience_s = max(min(deadline_s, self._next_look_s) - now_s, _lag_s(client))
             fetch = self._unnoted.pop(consumer, None) or Fetch(self._hold_of(consumer))
             try:
                 if not fetch.messages:
@@ -178,8 +183,10 @@ class NatsStream:
                 if deliveries := await self._noted(client, fetch):
                     return deliveries
             except ConsumerGone:
+                # For good, which looking tells, or while a cluster has no leader for it.
                 self._next_look_s = 0.0
-                continue
+                await self._look(client, consumer)
+                await asyncio.sleep(_PAUSE_S)
             except BaseException:
                 if fetch.messages:
                     self._unnoted[consumer] = fetch
@@ -208,19 +215,25 @@ class NatsStream:
 
         def take(ledger: Ledger) -> tuple[int, Hold] | None:
             now_ms = self._group.now_ms()
+            stuck = self._stuck.get(consumer)
+            if stuck and ledger.hold(dict([stuck]), now_ms):
+                return stuck
             number = ledger.due(consumer, left, now_ms, claim_ms)
             return None if number is None else (number, ledger.take(number, consumer, now_ms))
 
-        if self._group.ledger.due(consumer, left, self._group.now_ms(), claim_ms) is None:
+        due = self._group.ledger.due(consumer, left, self._group.now_ms(), claim_ms)
+        if due is None and consumer not in self._stuck:
             return []
         taken = await self._group.change(client, take)
+        self._stuck.pop(consumer, None)
         if taken is None:
             return []
         number, hold = taken
-        # In case that it does not get any further.
-        left.add(number)
+        left.discard(number)
+        # Where it gets no further now, the next call goes on: nobody has had it, so it counts once.
+        self._stuck[consumer] = taken
         delivery = await self._with_history(client, number, hold)
-        left.remove(number)
+        del self._stuck[consumer]
         if delivery is None:
             await self._finish(client, [number], [])
         return [] if delivery is None else [delivery]
@@ -313,3 +326,8 @@ class NatsStream:
         # deliveries, sequence, sequence of the consumer, time, pending; 0 is no consumer sequence,
         # with which a second acknowledgement moves nothing.
         return f"$JS.ACK.{self._consumer}.1.{number}.0.0.0"
+
+
+def _lag_s(client: Client) -> float:
+    """Return how long what was just published may take to whoever delivers it."""
+    return _BETWEEN_SERVERS_S if replicas_in(client) > 1 else 0.0
