@@ -13,7 +13,7 @@ from nats.errors import ConnectionClosedError
 from recsys_cli.connections.nats import NatsConnection
 from recsys_cli.deliveries import Delivery, LostEvent, UndecodableEvent
 from recsys_cli.domain import EventType, Position, ProductEvent
-from recsys_cli.errors import BackendRefused, GroupMissing
+from recsys_cli.errors import BackendRefused, BackendUnavailable, GroupMissing
 from recsys_cli.events import nats_api
 from recsys_cli.events.nats_stream import NatsStream
 from tests.nats_server import NatsServer
@@ -399,3 +399,23 @@ def test_stream_and_group_may_have_any_name(
     assert [group.name for group in status.groups] == [key]
     assert [consumer.name for consumer in status.consumers] == [key]
     assert events.drop_group(key)
+
+
+def test_what_is_taken_over_and_not_handed_out_counts_once(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster may have a leader for the ledgers while it has none for the stream."""
+    opened().publish([changed("p-1", "Lamp")])
+    assert len(opened().receive("a", 10, 0)) == 1
+    again = opened()
+
+    async def away(*_: object) -> None:
+        raise ConnectionClosedError
+
+    with monkeypatch.context() as without:
+        without.setattr(again, "_with_history", away)
+        for _ in range(3):
+            with pytest.raises(BackendUnavailable):
+                again.receive("a", 10, 0)
+    assert [delivery.attempt for delivery in again.receive("a", 10, 0)] == [2]
+    assert again.receive("a", 10, 0) == []
