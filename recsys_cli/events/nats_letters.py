@@ -158,24 +158,29 @@ async def keep(client: Client, names: Names, group: str, letters: Sequence[DeadL
 
 
 def _encoded(letter: DeadLetter, most: int) -> bytes:
-    """Return the letter; only the beginning of an event that would not fit beside its story."""
-    whole = _encode(letter)
-    if len(whole) <= most:
-        return whole
-    raw = {
-        n[: codec.KEPT_BYTES]: v[: codec.KEPT_BYTES]
-        for n, v in islice(letter.raw.items(), codec.KEPT_FIELDS)
-    }
-    error = f"{letter.cause}: {letter.error[:most]}"
-    return _encode(msgspec.structs.replace(letter, raw=raw, cause="oversized", error=error))
+    """Return the letter; of what would not fit, the beginning: first of why, then of the event."""
+    change, kept = msgspec.structs.replace, codec.KEPT_BYTES
+    if len(whole := _encode(letter)) > most:
+        whole = _encode(change(letter, error=letter.error[:kept]))
+    if len(whole) > most:
+        some = islice(letter.raw.items(), codec.KEPT_FIELDS)
+        raw = {name[:kept]: value[:kept] for name, value in some}
+        error = f"{letter.cause}: {letter.error[:kept]}"
+        whole = _encode(change(letter, raw=raw, cause="oversized", error=error))
+    return whole
 
 
 def _encode(letter: DeadLetter) -> bytes:
-    return _encoder.encode({**codec.letter_fields(letter), "event": letter.raw})
+    # As it was on the stream: as text within text it could be twice as long.
+    event = msgspec.Raw(encode(letter.raw))
+    return _encoder.encode({**codec.letter_fields(letter), "event": event})
 
 
 def _letter(message: Stored) -> DeadLetter:
-    return codec.dead_letter(str(message.sequence), decode(message.body))
+    fields = decode(message.body)
+    event = decode(fields.get(b"event", b"{}"))
+    text = _encoder.encode(codec.printable(event))
+    return codec.dead_letter(str(message.sequence), {**fields, b"event": text})
 
 
 def _number(letter_id: str) -> int | None:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from recsys_cli.connections.nats import NatsConnection
 
 _PAGE = 1000
+_BODIES = 50
+"""Read in one go: each may be as large as a message can be."""
+
 _NO_STATE: Facts = {"messages": 0, "last_seq": 0}
 
 
@@ -52,12 +55,10 @@ class Progress:
                 for number, hold in sorted(ledger.holds.items())
                 if consumer in (None, hold.consumer) and now_ms - hold.since_ms >= min_idle_ms
             ][: max(limit, 0)]
-            numbers = [number for number, _ in chosen]
-            bodies, failures = await self._bodies(client, numbers)
-            return [
-                _pending_event(number, hold, now_ms, body, failure)
-                for (number, hold), body, failure in zip(chosen, bodies, failures, strict=True)
-            ]
+            events = []
+            for start in range(0, len(chosen), _BODIES):
+                events += await self._described(client, chosen[start : start + _BODIES], now_ms)
+            return events
 
         try:
             return self._connection.call(pending)
@@ -141,16 +142,21 @@ class Progress:
                 ledgers[consumer["name"]] = ledger
         return ledgers
 
-    async def _bodies(
-        self, client: Client, numbers: Sequence[int]
-    ) -> tuple[list[Stored | None], list[Stored | None]]:
+    async def _described(
+        self, client: Client, held: Sequence[tuple[int, Hold]], now_ms: int
+    ) -> list[PendingEvent]:
         names, group = self._names, self._group.name
-        bodies = [api.get(names.stream, seq=number) for number in numbers]
+        bodies = [api.get(names.stream, seq=number) for number, _ in held]
         failures = [
-            api.get(names.groups, last_by_subj=names.failure(group, number)) for number in numbers
+            api.get(names.groups, last_by_subj=names.failure(group, number)) for number, _ in held
         ]
         replies = [api.found(reply) for reply in await api.ask_many(client, bodies + failures)]
-        return replies[: len(numbers)], replies[len(numbers) :]
+        return [
+            _pending_event(number, hold, now_ms, body, failure)
+            for (number, hold), body, failure in zip(
+                held, replies[: len(held)], replies[len(held) :], strict=True
+            )
+        ]
 
     async def _state(self, client: Client, stream: str) -> Facts:
         try:

@@ -55,6 +55,9 @@ _BETWEEN_SERVERS_S = 0.05
 _FRESH = 0.8
 """Of the time after which the server delivers again: what was fetched must be noted by then."""
 
+_BYTES_A_CHARACTER = 8
+"""More than any takes in JSON."""
+
 _ACK, _IN_PROGRESS = b"+ACK", b"+WPI"
 
 
@@ -116,7 +119,9 @@ class NatsStream:
 
         async def postpone(client: Client) -> None:
             if await self._hold(client, [delivery], idle_ms=idle_ms):
-                await api.put(client, subject, msgspec.json.encode(failure))
+                error = failure.error[: client.max_payload // _BYTES_A_CHARACTER]
+                kept = msgspec.structs.replace(failure, error=error)
+                await api.put(client, subject, msgspec.json.encode(kept))
 
         with suppress(GroupMissing):
             self._connection.call(postpone)

@@ -6,16 +6,20 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from nats.aio.client import Client
 from nats.errors import ConnectionClosedError
 
 from recsys_cli.connections.nats import NatsConnection
-from recsys_cli.deliveries import Delivery, LostEvent, UndecodableEvent
+from recsys_cli.deliveries import Delivery, Failure, LostEvent, UndecodableEvent
 from recsys_cli.domain import EventType, Position, ProductEvent
 from recsys_cli.errors import BackendRefused, BackendUnavailable, GroupMissing
 from recsys_cli.events import nats_api
+from recsys_cli.events.nats_letters import NatsDeadLetters, keep
+from recsys_cli.events.nats_names import Names
 from recsys_cli.events.nats_stream import NatsStream
+from tests.contract.test_event_processor import letter
 from tests.nats_server import NatsServer
 from tests.servers import wait_until
 
@@ -310,10 +314,6 @@ def test_a_consumer_of_another_program_keeps_what_it_has_not_acknowledged(
 def test_a_letter_that_was_kept_before_the_kill_is_not_kept_twice(
     opened: Open, nats_server: NatsServer, closing: Callable[[object], None]
 ) -> None:
-    from recsys_cli.events.nats_letters import NatsDeadLetters, keep
-    from recsys_cli.events.nats_names import Names
-    from tests.contract.test_event_processor import letter
-
     opened().publish([changed("a", "one")])
     (held,) = opened().receive("c", 1, 0)
     # All that a process had done that was killed while it buried the event.
@@ -334,9 +334,6 @@ def test_a_letter_that_was_kept_before_the_kill_is_not_kept_twice(
 def test_a_replay_that_was_killed_before_it_dropped_the_letter_is_finished_by_the_next(
     opened: Open, nats_server: NatsServer, closing: Callable[[object], None]
 ) -> None:
-    from recsys_cli.events.nats_letters import NatsDeadLetters
-    from tests.contract.test_event_processor import letter
-
     events = opened()
     events.publish([changed("a", "one")])
     (held,) = events.receive("c", 1, 0)
@@ -362,9 +359,6 @@ def test_a_replay_that_was_killed_before_it_dropped_the_letter_is_finished_by_th
 def test_a_letter_too_large_for_a_message_keeps_its_beginning(
     opened: Open, nats_server: NatsServer, closing: Callable[[object], None]
 ) -> None:
-    from recsys_cli.events.nats_letters import NatsDeadLetters
-    from tests.contract.test_event_processor import letter
-
     events = opened()
     body = SENT | {"data": {"name": "x" * (message_limit(nats_server) - 200)}}
     sent(nats_server, json.dumps(body).encode())
@@ -382,6 +376,29 @@ def message_limit(server: NatsServer) -> int:
         return client.max_payload
 
     return server.ask(limit)
+
+
+def test_what_we_publish_fits_into_its_letter_whatever_it_died_of(
+    opened: Open, nats_server: NatsServer, closing: Callable[[object], None]
+) -> None:
+    events = opened()
+    quotes = "\\" * 450_000
+    events.publish([changed("a", quotes)])
+    (held,) = events.receive("c", 1, 0)
+    long = "oh " * 1_000_000
+    events.postpone(held, Failure(attempt=1, error=long, first_failed_at="", last_failed_at=""), 0)
+    (again,) = events.receive("c", 1, 0)
+    assert again.failure is not None
+    assert again.failure.error.startswith("oh oh")
+
+    events.bury([msgspec.structs.replace(letter(again), error=long)])
+
+    dead = NatsDeadLetters(NatsConnection(nats_server.url), stream="product:updates")
+    closing(dead)
+    (kept,) = dead.letters()
+    assert (kept.raw, kept.is_whole) == (again.raw, True)
+    assert dead.replay(kept)
+    assert names(events.receive("c", 1, 0)) == [quotes]
 
 
 @pytest.mark.parametrize("key", ["a b", "ünï:côde", "x" * 256, "dots.and*stars>", "::", "a/b\\c"])
