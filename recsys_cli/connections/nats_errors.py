@@ -9,6 +9,7 @@ import ssl
 from nats import errors as driver
 from nats.js import errors as jetstream
 
+from recsys_cli.connections.certificates import distrusted
 from recsys_cli.errors import BackendRefused, BackendUnavailable, RecsysError
 
 DRIVER_ERRORS = (driver.Error, OSError, TimeoutError, ValueError, EOFError)
@@ -21,14 +22,7 @@ _DENIED = re.compile(
 
 # The first that is in the driver's text, which passes on what OpenSSL and the server say.
 _NOT_LET_IN = (
-    ("Hostname mismatch", "shows a certificate for another host name", "use the name in it"),
-    ("IP address mismatch", "shows a certificate for another address", "use the name in it"),
-    ("certificate has expired", "shows a certificate that has expired", "renew it there"),
-    (
-        "CERTIFICATE_VERIFY_FAILED",
-        "shows a certificate that is not trusted here",
-        "set NATS_CA_CERTS to the PEM file of the authority that signed it",
-    ),
+    *distrusted("NATS_CA_CERTS"),
     (
         "secure connection failed",
         "wants a certificate of yours, and recsys has none to show",
