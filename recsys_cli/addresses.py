@@ -1,4 +1,4 @@
-"""The URL of a backend: whether it says what it seems to say, and what of it may be shown.
+"""The URL of a server: whether it says what it seems to say, and what of it may be shown.
 
 A raw ``/``, ``?`` or ``#`` in a password cuts a URL where nobody meant it to end, and a piece of
 the password would turn up as a host, a database or an option. Such a URL is refused, never shown.
@@ -15,15 +15,20 @@ _SHOWN_OPTIONS = frozenset(
         *("ssl_check_hostname", "ssl_keyfile", "ssl_min_version", "username"),
     }
 )
-_SCHEMES = ("redis://", "rediss://", "unix://")
 _POSTGRES = ("postgresql", "postgres")
 _POSTGRES_TLS = ("require", "verify-ca", "verify-full")
 _LOCAL = re.compile(r"localhost|127(\.[0-9]+){3}|::1|/.*")
+_LISTED = ("nats://", "tls://")
+"""Of these there may be several, with commas between."""
+
+_SCHEMES = ("redis://", "rediss://", "unix://", *_LISTED)
 _NO = ("0", "f", "false", "n", "no")
 
 
 def is_ambiguous(url: str) -> bool:
     """Whether a character that needs percent-encoding may have cut the URL in a wrong place."""
+    if url.startswith(_LISTED) and "," in url:
+        return any(not one.startswith(_LISTED) or is_ambiguous(one) for one in url.split(","))
     try:
         parts = urlsplit(url)
         names = [option.partition("=") for option in parts.query.split("&") if option]
@@ -41,6 +46,8 @@ def redact(url: str) -> str:
     """Return the URL with ``***`` for its password, and for every option that may be one."""
     if is_ambiguous(url):
         return next((scheme for scheme in _SCHEMES if url.startswith(scheme)), "") + "***"
+    if url.startswith(_LISTED) and "," in url:
+        return ",".join(map(redact, url.split(",")))
     place, _, query = url.partition("?")
     scheme, separator, place = place.partition("://")
     credentials, at, place = place.rpartition("@")

@@ -32,7 +32,9 @@ from recsys_cli.errors import SettingsError
 NEIGHBOR_IS_STRONG = 0.75
 """The cosine from which on two products count as close, where SIMILARITY_THRESHOLD is not set."""
 
-SECRETS = frozenset({"pinecone_api_key", "redis_password", "supabase_db_url"})
+SECRETS = frozenset(
+    {"nats_password", "nats_token", "pinecone_api_key", "redis_password", "supabase_db_url"}
+)
 _NAME = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
@@ -41,6 +43,7 @@ class EventsBackend(StrEnum):
 
     EMBEDDED = "embedded"
     REDIS = "redis"
+    NATS = "nats"
     SUPABASE = "supabase"
 
 
@@ -87,6 +90,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     pinecone_wait_visible: bool = False
     supabase_db_url: str | None = None
     supabase_schema: Annotated[str, Meta(min_length=1, max_length=63)] = "recsys"
+    nats_url: _NAME = "nats://localhost:4222"
+    nats_user: str | None = None
+    nats_password: str | None = None
+    nats_token: str | None = None
+    nats_credentials: str | None = None
+    nats_ca_certs: str | None = None
     recsys_home: str = ""
     origins: dict[str, str] = {}
 
@@ -206,6 +215,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 return f"Pinecone at {redact(self.pinecone_host or '(PINECONE_HOST is not set)')}"
             case EventsBackend.SUPABASE | VectorsBackend.SUPABASE:
                 return f"Supabase at {postgres_place(self.supabase_db_url or '')}"
+            case EventsBackend.NATS:
+                return f"NATS at {redact(self.nats_url)}"
 
 
 def load(

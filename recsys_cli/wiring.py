@@ -14,6 +14,7 @@ from recsys_cli.generations import Generation, serving
 from recsys_cli.settings import EventsBackend, ModelKind, Settings, VectorsBackend
 
 if TYPE_CHECKING:
+    from recsys_cli.connections.nats import NatsConnection
     from recsys_cli.connections.pinecone import PineconeIndex
     from recsys_cli.connections.postgres import PostgresConnection
     from recsys_cli.connections.redis import RedisConnection
@@ -111,6 +112,7 @@ class Backends:
                 "_letters",
                 "_catalog",
                 "_generations",
+                "_nats",
                 "_pinecone",
                 "_postgres",
                 "_redis",
@@ -149,6 +151,13 @@ class Backends:
                 return SupabaseQueue(
                     connection, stream=stream, group=group, claim_idle_ms=self._claim_idle_ms
                 )
+            case EventsBackend.NATS:
+                nats = self._nats
+                from recsys_cli.events.nats_stream import NatsStream
+
+                return NatsStream(
+                    nats, stream=stream, group=group, claim_idle_ms=self._claim_idle_ms
+                )
 
     @cached_property
     def _letters(self) -> DeadLetters:
@@ -167,6 +176,11 @@ class Backends:
                 from recsys_cli.events.supabase_letters import SupabaseDeadLetters
 
                 return SupabaseDeadLetters(connection, stream=stream)
+            case EventsBackend.NATS:
+                nats = self._nats
+                from recsys_cli.events.nats_letters import NatsDeadLetters
+
+                return NatsDeadLetters(nats, stream=stream)
 
     @cached_property
     def _catalog(self) -> Catalog:
@@ -184,6 +198,11 @@ class Backends:
                 from recsys_cli.catalogs.supabase import SupabaseCatalog
 
                 return SupabaseCatalog(connection)
+            case EventsBackend.NATS:
+                nats = self._nats
+                from recsys_cli.catalogs.nats_kv import NatsCatalog
+
+                return NatsCatalog(nats)
 
     @cached_property
     def _generations(self) -> Generations:
@@ -260,6 +279,20 @@ class Backends:
             ) from error
         return PostgresConnection(
             self.settings.supabase_db_url or "", schema=self.settings.supabase_schema
+        )
+
+    @cached_property
+    def _nats(self) -> NatsConnection:
+        # Before the adapters that import the driver too: where it is missing, this says so.
+        from recsys_cli.connections.nats import NatsConnection
+
+        return NatsConnection(
+            self.settings.nats_url,
+            user=self.settings.nats_user,
+            password=self.settings.nats_password,
+            token=self.settings.nats_token,
+            credentials=self.settings.nats_credentials,
+            ca_certs=self.settings.nats_ca_certs,
         )
 
     @cached_property

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.commands import Recsys
+from tests.nats_server import NatsServer, running_nats
 from tests.postgres import PostgresServer, running_postgres
 from tests.servers import RedisServer, running_redis
 from tests.shops import move_to
@@ -23,6 +24,7 @@ SETTINGS = (
     "PINECONE_",
     "REDIS_",
     "SUPABASE_",
+    "NATS_",
     "RECSYS_",
     "PRODUCT_",
     "VECTOR_",
@@ -90,6 +92,19 @@ def postgres_server(postgres_session: PostgresServer) -> PostgresServer:
 
 
 @pytest.fixture(scope="session")
+def _nats_session() -> Iterator[NatsServer]:
+    with running_nats() as server:
+        yield server
+
+
+@pytest.fixture
+def nats_server(_nats_session: NatsServer) -> NatsServer:
+    """A running NATS with JetStream and no stream."""
+    _nats_session.clear()
+    return _nats_session
+
+
+@pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """A CA of the tests' own, which no system trusts."""
     return Authority.in_folder(tmp_path_factory.mktemp("authority"))
@@ -118,3 +133,12 @@ def recsys(
 def recsys_embedded(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Recsys:
     """The command line where the backend makes no difference: on an empty embedded file."""
     return Recsys(monkeypatch, capsys)
+
+
+@pytest.fixture
+def closing() -> Iterator[Callable[[object], None]]:
+    """Close what a test opened, in reverse order."""
+    opened: list[object] = []
+    yield opened.append
+    for thing in reversed(opened):
+        thing.close()  # type: ignore[attr-defined]

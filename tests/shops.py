@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tests.nats_server import NatsServer
 from tests.postgres import PostgresServer
 from tests.servers import RedisServer
 
-SHOPS = ("embedded", "redis", "supabase", "embedded+pinecone", "redis+pinecone")
+SHOPS = ("embedded", "redis", "nats", "supabase", "embedded+pinecone", "redis+pinecone")
 """``a+b``: events and catalog on a, embeddings on b."""
 
 
@@ -36,5 +37,9 @@ def _settings(shop: str, request: pytest.FixtureRequest) -> dict[str, str]:
                 "VECTOR_STORE_TYPE": "supabase",
                 "SUPABASE_DB_URL": postgres.url,
             }
+        case ["nats"]:
+            # Its vectors stay in the embedded file.
+            nats: NatsServer = request.getfixturevalue("nats_server")
+            return {"EVENT_PROCESSOR_TYPE": "nats", "NATS_URL": nats.url}
         case _:
             raise ValueError(shop)

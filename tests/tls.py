@@ -41,8 +41,12 @@ class Authority:
 
     def client_files(self, folder: Path) -> tuple[Path, Path]:
         """Write a client's certificate and key; return where they are."""
-        issued = self.ca.issue_cert("client")
-        certificate, key = folder / "client.pem", folder / "client.key"
+        return self.files(folder, "client")
+
+    def files(self, folder: Path, *names: str) -> tuple[Path, Path]:
+        """Write a certificate for these names and its key; return where they are."""
+        issued = self.ca.issue_cert(*names)
+        certificate, key = folder / f"{names[0]}.pem", folder / f"{names[0]}.key"
         issued.cert_chain_pems[0].write_to_path(str(certificate))
         issued.private_key_pem.write_to_path(str(key))
         return certificate, key

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from recsys_cli.settings import Settings
 
 NAMED = 10
+ANSWERING = {
+    6379: "to use Redis, set REDIS_URL",
+    4222: "to use NATS, set EVENT_PROCESSOR_TYPE=nats",
+}
 
 
 def doctor(
@@ -77,8 +81,9 @@ def _point_out(settings: Settings) -> None:
     """Nothing is ever guessed from what answers on a port; but it may be said."""
     if settings.origins:
         return
-    try:
-        with socket.create_connection(("localhost", 6379), timeout=0.2):
-            render.notice("something answers on localhost:6379; to use Redis, set REDIS_URL")
-    except OSError:
-        return
+    for port, advice in ANSWERING.items():
+        try:
+            with socket.create_connection(("localhost", port), timeout=0.2):
+                render.notice(f"something answers on localhost:{port}; {advice}")
+        except OSError:
+            continue

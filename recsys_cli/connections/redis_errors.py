@@ -6,6 +6,7 @@ import re
 
 from redis import exceptions as driver
 
+from recsys_cli.connections.certificates import distrusted
 from recsys_cli.errors import BackendRefused, BackendUnavailable, InvalidData, RecsysError
 
 
@@ -53,22 +54,7 @@ _CREDENTIALS = "set REDIS_USERNAME and REDIS_PASSWORD, or put them into REDIS_UR
 # The first that is in the driver's text, which passes on what OpenSSL says.
 _NOT_LET_IN = (
     ("Authentication required", "wants a password", _CREDENTIALS),
-    (
-        "Hostname mismatch",
-        "shows a certificate for another host name",
-        "use the name in the certificate as the host",
-    ),
-    (
-        "IP address mismatch",
-        "shows a certificate for another address",
-        "use the name in the certificate as the host",
-    ),
-    ("certificate has expired", "shows a certificate that has expired", "renew it there"),
-    (
-        "CERTIFICATE_VERIFY_FAILED",
-        "shows a certificate that is not trusted here",
-        "set REDIS_CA_CERTS to the PEM file of the authority that signed it",
-    ),
+    *distrusted("REDIS_CA_CERTS"),
     (
         "CERTIFICATE_REQUIRED",
         "wants a certificate of yours",

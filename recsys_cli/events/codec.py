@@ -17,7 +17,14 @@ from itertools import islice
 import msgspec
 
 from recsys_cli.cleaning import MAX_PRODUCT_BYTES, clean_fields, clean_id
-from recsys_cli.deliveries import Delivery, Failure, LostEvent, UndecodableEvent, counted
+from recsys_cli.deliveries import (
+    DeadLetter,
+    Delivery,
+    Failure,
+    LostEvent,
+    UndecodableEvent,
+    counted,
+)
 from recsys_cli.domain import EventType, Position, ProductEvent
 from recsys_cli.errors import InvalidEvent, InvalidProduct
 
@@ -35,6 +42,7 @@ _TYPES = {kind.value: kind for kind in EventType}
 Raw = Mapping[bytes, bytes]
 
 _decoder = msgspec.json.Decoder(dict[str, object])
+_text_decoder = msgspec.json.Decoder(dict[str, str])
 _failure_decoder = msgspec.json.Decoder(Failure)
 
 
@@ -93,6 +101,40 @@ def failure(raw: bytes | str | None) -> Failure | None:
         return _failure_decoder.decode(raw or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
+
+
+def letter_fields(letter: DeadLetter) -> dict[str, str | int]:
+    """Return what is kept of a dead letter beside its id and its event."""
+    return {
+        "entry_id": letter.entry_id,
+        "cause": letter.cause,
+        "error": letter.error,
+        "attempts": letter.attempts,
+        "first_failed_at": letter.first_failed_at,
+        "last_failed_at": letter.last_failed_at,
+    }
+
+
+def dead_letter(letter_id: str, raw: Raw) -> DeadLetter:
+    """Return the letter whose fields are these, and whose ``event`` is JSON, names to texts.
+
+    What another program left out or garbled is empty.
+    """
+    fields = printable(raw)
+    try:
+        event = _text_decoder.decode(raw.get(b"event", b"{}"))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        event = {"event": fields["event"]}
+    return DeadLetter(
+        id=letter_id,
+        entry_id=fields.get("entry_id", ""),
+        raw=event,
+        cause=fields.get("cause", ""),
+        error=fields.get("error", ""),
+        attempts=counted(fields.get("attempts", "")),
+        first_failed_at=fields.get("first_failed_at", ""),
+        last_failed_at=fields.get("last_failed_at", ""),
+    )
 
 
 def printable(raw: Raw) -> dict[str, str]:

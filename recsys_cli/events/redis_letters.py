@@ -9,7 +9,7 @@ event                             JSON object: the entry as it was, field by fie
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,14 +23,13 @@ from recsys_cli.connections.redis import (
     flat,
     pairs,
 )
-from recsys_cli.deliveries import DeadLetter, counted
-from recsys_cli.events.codec import printable
+from recsys_cli.deliveries import DeadLetter
+from recsys_cli.events import codec
 
 _PAGE = 500
 
 _replay = LuaScript(Path(__file__).with_name("redis_replay.lua"))
 _encoder = msgspec.json.Encoder(order="deterministic")
-_decoder = msgspec.json.Decoder(dict[str, str])
 
 
 class RedisDeadLetters:
@@ -87,34 +86,8 @@ def key(stream: str) -> str:
 
 def encode(letter: DeadLetter) -> list[Argument]:
     """Return names and values in turn, as XADD takes them."""
-    return flat(
-        {
-            "entry_id": letter.entry_id,
-            "cause": letter.cause,
-            "error": letter.error,
-            "attempts": letter.attempts,
-            "first_failed_at": letter.first_failed_at,
-            "last_failed_at": letter.last_failed_at,
-            "event": _encoder.encode(letter.raw),
-        }
-    )
+    return flat({**codec.letter_fields(letter), "event": _encoder.encode(letter.raw)})
 
 
 def decode(letter_id: bytes, entry: Sequence[bytes]) -> DeadLetter:
-    """Return the letter; what another program left out or garbled is empty."""
-    raw: Mapping[bytes, bytes] = pairs(entry)
-    fields = printable(raw)
-    try:
-        event = _decoder.decode(raw.get(b"event", b"{}"))
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        event = {"event": fields["event"]}
-    return DeadLetter(
-        id=letter_id.decode(),
-        entry_id=fields.get("entry_id", ""),
-        raw=event,
-        cause=fields.get("cause", ""),
-        error=fields.get("error", ""),
-        attempts=counted(fields.get("attempts", "")),
-        first_failed_at=fields.get("first_failed_at", ""),
-        last_failed_at=fields.get("last_failed_at", ""),
-    )
+    return codec.dead_letter(letter_id.decode(), pairs(entry))

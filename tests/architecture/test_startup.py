@@ -11,6 +11,7 @@ import pytest
 
 import recsys_cli.cli
 from recsys_cli.cli.commands import Commands, ListedCommand
+from tests.nats_server import NatsServer
 from tests.servers import RedisServer
 
 PACKAGE = Path(recsys_cli.__file__).parent
@@ -21,7 +22,18 @@ SHARED = {"main", "commands", "options", "render", "signals"}
 RUNS_ANY = SHARED - {"signals"}
 PIPELINE_OF_SIMILAR = {"similar", "show", "models"}
 
-HEAVY = {"numpy", "pandas", "sklearn", "scipy", "redis", "sqlite3", "pyarrow", "selectolax", "rich"}
+HEAVY = {
+    "numpy",
+    "pandas",
+    "sklearn",
+    "scipy",
+    "redis",
+    "nats",
+    "sqlite3",
+    "pyarrow",
+    "selectolax",
+    "rich",
+}
 PROBE = """
 import sys
 {code}
@@ -153,15 +165,26 @@ def test_similar_on_redis(
 
 
 def test_lag_asks_the_stream_alone(
-    loaded: Loaded, catalogue: str, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    loaded: Loaded,
+    catalogue: str,
+    redis_server: RedisServer,
+    nats_server: NatsServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for driver in ("sqlite3", "redis"):
+    elsewhere: dict[str, dict[str, str]] = {
+        "sqlite3": {},
+        "redis": {"REDIS_URL": redis_server.url},
+        "nats": {"EVENT_PROCESSOR_TYPE": "nats", "NATS_URL": nats_server.url},
+    }
+    for driver, settings in elsewhere.items():
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
         loaded.by_command("import", catalogue)
         modules = loaded.by_command("lag")
+        assert driver in modules
         assert not modules & (HEAVY - {driver})
         assert of_recsys(modules, "cli") == {*RUNS_ANY, "status"}
         assert not of_recsys(modules, "pipeline") | of_recsys(modules, "vectors")
-        monkeypatch.setenv("REDIS_URL", redis_server.url)
 
 
 def test_nothing_looks_for_rubbish_at_the_end(tmp_path: Path) -> None:

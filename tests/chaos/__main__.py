@@ -8,19 +8,21 @@ import tempfile
 from pathlib import Path
 
 from tests.chaos.driver import Night, Plan
-from tests.chaos.test_chaos import WORLDS
+from tests.chaos.test_chaos import CLUSTERS, WORLDS
+
+ALL = WORLDS | CLUSTERS
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--backend", choices=list(WORLDS), action="append")
+    parser.add_argument("--backend", choices=list(ALL), action="append")
     parser.add_argument("--seed", type=int, action="append", help="repeatable; 1, 2, 3 unless said")
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--kills", type=int, default=110)
     parser.add_argument("--restarts", type=int, default=12)
     asked = parser.parse_args()
     failed = False
-    for backend in asked.backend or list(WORLDS):
+    for backend in asked.backend or list(ALL):
         for seed in asked.seed or [1, 2, 3]:
             plan = Plan(
                 seed=seed,
@@ -41,7 +43,7 @@ def main() -> None:
 def _lived_through(plan: Plan, backend: str) -> bool:
     with tempfile.TemporaryDirectory(prefix="recsys-chaos-") as name:
         folder = Path(name)
-        world = WORLDS[backend](folder)
+        world = ALL[backend](folder)
         try:
             verdict = Night(plan, world, folder).run()
         finally:

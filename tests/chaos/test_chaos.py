@@ -6,11 +6,13 @@ The long form, 100 000 events and three seeds on each backend: ``python -m tests
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.chaos.driver import Night, Plan
+from tests.chaos.nats_world import NatsClusterWorld, NatsWorld
 from tests.chaos.postgres_world import SupabaseWorld
 from tests.chaos.world import EmbeddedWorld, RedisWorld, World
 
@@ -32,10 +34,13 @@ WORLDS: dict[str, Callable[[Path], World]] = {
     "embedded": EmbeddedWorld,
     "redis": RedisWorld,
     "supabase": SupabaseWorld,
+    "nats": NatsWorld,
 }
+CLUSTERS: dict[str, Callable[[Path], World]] = {"nats-cluster": NatsClusterWorld}
+"""Only in the long form: an election takes seconds, and three servers their share."""
 
 
-@pytest.fixture(params=["embedded", "redis", "supabase"])
+@pytest.fixture(params=WORLDS)
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     world = WORLDS[request.param](tmp_path)
     yield world
@@ -48,3 +53,16 @@ def test_nothing_is_lost_and_nothing_is_wrong(world: World, tmp_path: Path) -> N
     assert verdict.counts["kills"] >= 5, "it was a bad night"
     assert verdict.counts["redelivered"] > 0
     assert verdict.counts["dead letters"] >= 10
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_a_cluster_may_lose_any_leader(cluster: str, tmp_path: Path) -> None:
+    world = CLUSTERS[cluster](tmp_path)
+    try:
+        verdict = Night(replace(PLAN, restarts=6), world, tmp_path).run()
+    finally:
+        world.close()
+    assert verdict.problems == [], str(verdict)
+    assert verdict.counts["restarts"] == 6

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from recsys_cli.wiring import Backends
 from tests.commands import Recsys
 from tests.flow.test_reembed import SHOP
 from tests.servers import RedisServer
+from tests.shops import SHOPS
 
+on_every_shop = pytest.mark.parametrize("recsys", SHOPS, indirect=True)
 ROW = np.eye(1, 384, dtype=np.float32)[0]
 
 
@@ -51,6 +55,7 @@ def spoil(opened: Backends) -> None:
     )
 
 
+@on_every_shop
 def test_all_is_well(recsys: Recsys, opened: Backends) -> None:
     found = recsys("doctor", "--json").json
     assert found["findings"] == []
@@ -60,6 +65,7 @@ def test_all_is_well(recsys: Recsys, opened: Backends) -> None:
     assert opened.get_event_processor().status().lag == 0
 
 
+@on_every_shop
 def test_each_difference_is_found_and_only_those_are_mended(
     recsys: Recsys, opened: Backends
 ) -> None:
@@ -90,6 +96,7 @@ def test_each_difference_is_found_and_only_those_are_mended(
     ]
 
 
+@on_every_shop
 def test_events_that_wait_are_told(recsys: Recsys, opened: Backends) -> None:
     recsys("product", "put", "late", "--name", "A late lamp")
     found = recsys("doctor", exits=3)
@@ -98,6 +105,7 @@ def test_events_that_wait_are_told(recsys: Recsys, opened: Backends) -> None:
     assert opened.get_event_processor().status().lag == 1
 
 
+@on_every_shop
 def test_products_without_words_are_no_difference(recsys: Recsys, opened: Backends) -> None:
     recsys("product", "put", "wordless", "--name", "!!!")
     recsys("consume", "--drain")
@@ -133,5 +141,30 @@ def test_what_another_program_broke_is_found_and_mended(
     assert recsys("similar", "prod-101", "--json").json["neighbors"]
 
 
+@on_every_shop
 def test_before_the_first_model_it_says_so(recsys: Recsys) -> None:
     assert "no embedding model yet" in recsys("doctor", exits=4).err
+
+
+@pytest.mark.parametrize(("port", "advice"), [(6379, "REDIS_URL"), (4222, "EVENT_PROCESSOR_TYPE")])
+def test_what_answers_on_a_port_is_pointed_out_and_not_used(
+    port: int,
+    advice: str,
+    recsys_embedded: Recsys,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.delenv("RECSYS_HOME")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+
+    def connect(address: tuple[str, int], timeout: float) -> socket.socket:
+        assert timeout < 1
+        if address[1] != port:
+            raise ConnectionRefusedError
+        return socket.socket()
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    said = recsys_embedded("doctor", exits=None).err
+    assert f"something answers on localhost:{port}; " in said
+    assert f"set {advice}" in said
+    assert said.count("something answers") == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Protocol, cast
 
 import pytest
@@ -10,12 +9,14 @@ import pytest
 from recsys_cli.ports import Catalog, DeadLetters, EventProcessor, Generations, VectorStore
 from tests.contract.backends import CATALOGS, EVENTS, VECTORS
 from tests.contract.backends.embedded import embedded_backend
+from tests.contract.backends.nats import nats_backend
 from tests.contract.backends.pinecone import pinecone_backend, pinecone_stale_backend
 from tests.contract.backends.redis import redis_acl_backend, redis_backend
 from tests.contract.backends.supabase import supabase_backend, supabase_pooled_backend
 
 __all__ = [
     "embedded_backend",
+    "nats_backend",
     "pinecone_backend",
     "pinecone_stale_backend",
     "redis_acl_backend",
@@ -62,12 +63,3 @@ def catalog_side(request: pytest.FixtureRequest) -> CatalogSide:
 @pytest.fixture(params=VECTORS)
 def vectors_side(request: pytest.FixtureRequest) -> VectorsSide:
     return cast("VectorsSide", request.getfixturevalue(f"{request.param}_backend"))
-
-
-@pytest.fixture
-def closing() -> Iterator[Callable[[object], None]]:
-    """Close what a test opened, in reverse order."""
-    opened: list[object] = []
-    yield opened.append
-    for thing in reversed(opened):
-        thing.close()  # type: ignore[attr-defined]

@@ -19,6 +19,9 @@ from recsys_cli.wiring import Backends
 from tests.commands import Recsys
 from tests.faults import FaultyModels
 from tests.servers import wait_until
+from tests.shops import SHOPS
+
+pytestmark = pytest.mark.parametrize("recsys", SHOPS, indirect=True)
 
 
 def publish(recsys: Recsys, folder: Path, names: Sequence[str]) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,88 +11,33 @@ import pytest
 import redis
 
 from tests.commands import Recsys
+from tests.nights import Night, RunningConsumer
 from tests.servers import RedisServer, free_port, wait_until
 
 
-class RunningConsumer:
-    """A consumer process, and what it has said so far."""
-
-    def __init__(self, log: Path) -> None:
-        self._log = log
-        with log.open("wb") as said:
-            self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "recsys_cli", "consume", "--block-ms", "200"),
-                    *("--status-interval", "0.2", "--claim-idle-ms", "2000"),
-                ],
-                stderr=said,
-                stdout=said,
-            )
-
-    @property
-    def said(self) -> str:
-        return self._log.read_text()
-
-    def says(self, text: str) -> None:
-        wait_until(lambda: text in self.said, 30, f"the consumer says {text!r}")
-
-    def ends_well(self) -> None:
-        self.process.terminate()
-        assert self.process.wait(timeout=20) == 143, self.said
-        assert "Traceback" not in self.said
-
-
-class Night:
-    """A Redis of its own, without persistence unless an option says so, and one consumer."""
+class RedisNight(Night):
+    """A Redis of its own, without persistence unless an option says so."""
 
     def __init__(self, recsys: Recsys, folder: Path) -> None:
-        self.recsys = recsys
-        self.folder = folder
+        super().__init__(recsys, folder)
         (folder / "redis").mkdir()
         self.server = RedisServer(folder / "redis")
-        self.consumers: list[RunningConsumer] = []
 
     def begin(self, *options: str) -> RunningConsumer:
         """Start the server with these options, publish 50 products, and have them consumed."""
         self.server.options = options
         self.server.start()
-        self.publish("before")
-        consumer = self.start_consumer()
-        wait_until(lambda: self.documents() == 50, 20, "the first 50 are embedded")
-        return consumer
-
-    def start_consumer(self) -> RunningConsumer:
-        self.consumers.append(RunningConsumer(self.folder / f"{len(self.consumers)}.log"))
-        return self.consumers[-1]
-
-    def publish(self, prefix: str) -> None:
-        self.recsys("import", self.feed(prefix))
-
-    def feed(self, prefix: str) -> Path:
-        path = self.folder / f"{prefix}.jsonl"
-        rows = ({"id": f"{prefix}-{n}", "name": f"Lamp {prefix} {n}"} for n in range(50))
-        path.write_text("\n".join(map(json.dumps, rows)))
-        return path
-
-    def documents(self) -> int:
-        info = self.recsys("index", "info", "--json", exits=None)
-        return int(info.json["documents"]) if info.exit_code == 0 else 0
-
-    def is_settled(self) -> bool:
-        status = self.recsys("lag", "--json").json
-        return (status["lag"], status["pending"], status["dead_letters"]) == (0, 0, 0)
+        return self.fill()
 
 
 @pytest.fixture
 def night(
     recsys_embedded: Recsys, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Night]:
-    night = Night(recsys_embedded, tmp_path)
+) -> Iterator[RedisNight]:
+    night = RedisNight(recsys_embedded, tmp_path)
     monkeypatch.setenv("REDIS_URL", night.server.url)
     yield night
-    for consumer in night.consumers:
-        consumer.process.kill()
-        consumer.process.wait()
+    night.end()
     night.server.stop()
 
 
@@ -121,7 +63,7 @@ TROUBLES: dict[str, tuple[Trouble, Trouble, str]] = {
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_a_server_that_takes_no_writes_is_waited_for(trouble: str, night: Night) -> None:
+def test_a_server_that_takes_no_writes_is_waited_for(trouble: str, night: RedisNight) -> None:
     begin, end, sentence = TROUBLES[trouble]
     running = night.begin()
     running.process.send_signal(signal.SIGSTOP)
@@ -143,7 +85,7 @@ def test_a_server_that_takes_no_writes_is_waited_for(trouble: str, night: Night)
     running.ends_well()
 
 
-def test_with_an_append_only_file_a_restart_loses_nothing(night: Night) -> None:
+def test_with_an_append_only_file_a_restart_loses_nothing(night: RedisNight) -> None:
     running = night.begin("--appendonly", "yes")
     night.server.stop(kill=True)
     running.says("trying again in")
@@ -156,7 +98,7 @@ def test_with_an_append_only_file_a_restart_loses_nothing(night: Night) -> None:
     running.ends_well()
 
 
-def test_a_server_that_is_still_loading_is_waited_for(night: Night) -> None:
+def test_a_server_that_is_still_loading_is_waited_for(night: RedisNight) -> None:
     running = night.begin()
     with night.server.client() as client:
         client.save()
@@ -177,7 +119,9 @@ def test_a_server_that_is_still_loading_is_waited_for(night: Night) -> None:
 
 
 @pytest.mark.parametrize("how", ["restart", "flushall"])
-def test_what_is_gone_for_good_is_said_and_an_import_brings_it_back(how: str, night: Night) -> None:
+def test_what_is_gone_for_good_is_said_and_an_import_brings_it_back(
+    how: str, night: RedisNight
+) -> None:
     running = night.begin()
     if how == "restart":
         night.server.stop()
@@ -197,7 +141,7 @@ def test_what_is_gone_for_good_is_said_and_an_import_brings_it_back(how: str, ni
     running.ends_well()
 
 
-def test_two_consumers_agree_on_a_model_after_everything_was_flushed(night: Night) -> None:
+def test_two_consumers_agree_on_a_model_after_everything_was_flushed(night: RedisNight) -> None:
     first = night.begin()
     second = night.start_consumer()
     second.says("processed")
@@ -211,7 +155,7 @@ def test_two_consumers_agree_on_a_model_after_everything_was_flushed(night: Nigh
     second.ends_well()
 
 
-def test_a_group_that_was_destroyed_is_made_again_and_misses_nothing(night: Night) -> None:
+def test_a_group_that_was_destroyed_is_made_again_and_misses_nothing(night: RedisNight) -> None:
     running = night.begin()
     with night.server.client() as client:
         client.xgroup_destroy("product:updates", "product-processors")
@@ -221,7 +165,7 @@ def test_a_group_that_was_destroyed_is_made_again_and_misses_nothing(night: Nigh
     running.ends_well()
 
 
-def test_a_dropped_index_is_made_again(night: Night) -> None:
+def test_a_dropped_index_is_made_again(night: RedisNight) -> None:
     running = night.begin()
     night.recsys("index", "drop", "--yes")
     night.publish("after")
@@ -230,7 +174,7 @@ def test_a_dropped_index_is_made_again(night: Night) -> None:
     running.ends_well()
 
 
-def test_older_data_after_a_restart_is_noticed(night: Night) -> None:
+def test_older_data_after_a_restart_is_noticed(night: RedisNight) -> None:
     running = night.begin()
     with night.server.client() as client:
         client.save()
@@ -246,7 +190,7 @@ def test_older_data_after_a_restart_is_noticed(night: Night) -> None:
     running.ends_well()
 
 
-def test_events_that_somebody_deleted_are_reported_as_lost(night: Night) -> None:
+def test_events_that_somebody_deleted_are_reported_as_lost(night: RedisNight) -> None:
     night.server.start()
     night.publish("before")
     with night.server.client() as client:
@@ -264,7 +208,7 @@ def test_events_that_somebody_deleted_are_reported_as_lost(night: Night) -> None
 
 @pytest.mark.parametrize("missing", ["xautoclaim", "xreadgroup", "hset", "evalsha", "ft.search"])
 def test_a_command_that_the_user_may_not_run_is_named(
-    missing: str, night: Night, monkeypatch: pytest.MonkeyPatch
+    missing: str, night: RedisNight, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     night.server.start()
     with night.server.client() as client:
@@ -285,7 +229,7 @@ def test_a_command_that_the_user_may_not_run_is_named(
 
 @pytest.mark.long
 @pytest.mark.timeout(200)
-def test_a_minute_without_redis(night: Night) -> None:
+def test_a_minute_without_redis(night: RedisNight) -> None:
     running = night.begin("--appendonly", "yes")
     night.server.stop()
     over_s = time.monotonic() + 60
@@ -296,7 +240,7 @@ def test_a_minute_without_redis(night: Night) -> None:
     running.ends_well()
 
 
-def test_a_password_that_was_changed_ends_a_consumer_with_one_sentence(night: Night) -> None:
+def test_a_password_that_was_changed_ends_a_consumer_with_one_sentence(night: RedisNight) -> None:
     running = night.begin()
     with night.server.client() as client:
         client.config_set("requirepass", "changed")

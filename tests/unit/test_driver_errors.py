@@ -6,10 +6,14 @@ import inspect
 import sqlite3
 from pathlib import Path
 
+import nats.errors
+import nats.js.errors
 import pinecone.errors
 import pytest
 import redis.exceptions
 
+from recsys_cli.connections.nats_errors import DRIVER_ERRORS
+from recsys_cli.connections.nats_errors import translation as of_nats
 from recsys_cli.connections.pinecone_errors import translated as of_pinecone
 from recsys_cli.connections.redis import RedisConnection
 from recsys_cli.connections.redis_errors import translation as of_redis
@@ -35,6 +39,17 @@ SQLITE = [
     for _, error in inspect.getmembers(sqlite3, inspect.isclass)
     if issubclass(error, sqlite3.Error | sqlite3.Warning)
 ]
+NATS = [
+    error
+    for module in (nats.errors, nats.js.errors)
+    for _, error in inspect.getmembers(module, inspect.isclass)
+    if issubclass(error, nats.errors.Error)
+]
+ARGUMENTS = {
+    "SlowConsumerError": ("subject", "reply", 1, None),
+    "ConsumerSequenceMismatchError": (1, 2, 3),
+}
+"""Of the errors of NATS that cannot do without."""
 
 
 PINECONE = [
@@ -78,6 +93,63 @@ def test_every_error_of_pinecone_is_translated(
         instance, pinecone.errors.PineconeValueError | pinecone.errors.PineconeTypeError
     )
     assert "index.example" in str(translated) or is_ours
+
+
+@pytest.mark.parametrize("error", [*NATS, OSError, TimeoutError], ids=lambda error: error.__name__)
+def test_every_error_of_nats_is_translated(error: type[Exception]) -> None:
+    assert issubclass(error, DRIVER_ERRORS)
+    instance = error(*ARGUMENTS.get(error.__name__, ()))
+    translated = of_nats("bus:4222", instance)
+    assert isinstance(translated, BackendUnavailable | BackendRefused)
+    assert "bus:4222" in str(translated)
+    assert "nats:" not in str(translated)
+
+
+@pytest.mark.parametrize(
+    ("code", "err_code", "kind", "sentence"),
+    [
+        (503, 10008, BackendUnavailable, "nobody answers for JetStream"),
+        (503, None, BackendUnavailable, "nobody answers for JetStream"),
+        (503, 10039, BackendRefused, "has JetStream switched off"),
+        (400, 10035, BackendRefused, "has JetStream switched off"),
+        (500, 10047, BackendUnavailable, "has no storage left"),
+        (503, 10077, BackendUnavailable, "has no room left in the stream"),
+        (400, 10005, BackendUnavailable, "has too few servers for three replicas"),
+        (500, 10999, BackendUnavailable, "cannot serve this now: why"),
+        (400, 10999, BackendRefused, "refuses: why (10999)"),
+        (404, 10059, BackendRefused, "refuses: why (10059)"),
+    ],
+)
+def test_what_jetstream_says_is_waited_out_or_not(
+    code: int, err_code: int | None, kind: type[RecsysError], sentence: str
+) -> None:
+    said = {"code": code, "description": "why"}
+    if err_code is not None:
+        said["err_code"] = err_code
+    with pytest.raises(nats.js.errors.APIError) as error:
+        nats.js.errors.APIError.from_error(said)
+    translated = of_nats("bus:4222", error.value)
+    assert type(translated) is kind
+    assert sentence in str(translated)
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "publish to $JS.API.STREAM.CREATE.KV_shop",
+        "publish to $KV.recsys-catalog.state.a",
+        "publish to product.updates.1",
+        "subscribe to _INBOX.a.b",
+    ],
+)
+def test_what_is_denied_is_named(shown: str) -> None:
+    """The driver gives what the server says in lower case."""
+    verb, _, subject = shown.partition(" to ")
+    verb = verb.replace("subscribe", "subscription")
+    said = f'nats: permissions violation for {verb} to "{subject.lower()}"'
+    error = nats.errors.Error(said)
+    translated = of_nats("bus:4222", error)
+    assert str(translated) == f"NATS at bus:4222 does not let this user {shown}"
 
 
 def test_a_wrong_password_is_refused_and_not_shown(redis_server: RedisServer) -> None:

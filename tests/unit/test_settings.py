@@ -32,6 +32,23 @@ def test_any_redis_setting_chooses_redis(environ: dict[str, str]) -> None:
     assert settings.vectors_backend is VectorsBackend.REDIS
 
 
+def test_a_type_chooses_nats_and_the_catalog_follows() -> None:
+    assert load({}, {"NATS_URL": "nats://bus"}).events_backend is EventsBackend.EMBEDDED
+    settings = load({}, {"NATS_URL": "nats://u:s3cret@bus", "EVENT_PROCESSOR_TYPE": "nats"})
+    assert settings.events_backend is settings.catalog_backend is EventsBackend.NATS
+    assert settings.vectors_backend is VectorsBackend.EMBEDDED
+    assert settings.describe().startswith("events: NATS at nats://u:***@bus, catalog: NATS at nats")
+
+
+def test_nats_beside_redis_leaves_it_the_vectors() -> None:
+    settings = load({}, {"REDIS_HOST": "cache", "EVENT_PROCESSOR_TYPE": "nats"})
+    assert settings.events_backend is settings.catalog_backend is EventsBackend.NATS
+    assert settings.vectors_backend is VectorsBackend.REDIS
+    settings = load({}, {"REDIS_HOST": "cache", "CATALOG_TYPE": "nats"})
+    assert settings.events_backend is EventsBackend.REDIS
+    assert settings.catalog_backend is EventsBackend.NATS
+
+
 def test_a_type_decides_for_its_part() -> None:
     settings = load({}, {"REDIS_URL": "redis://cache:1/0", "VECTOR_STORE_TYPE": "embedded"})
     assert settings.events_backend is EventsBackend.REDIS
@@ -91,8 +108,10 @@ def test_an_unknown_name_in_the_file_is_an_error_with_the_nearest_one(tmp_path: 
 
 def test_shown_settings_hold_no_secret() -> None:
     environ = {"REDIS_URL": "redis://u:s3cret@cache", "REDIS_PASSWORD": "s3cret"}
+    environ |= {"NATS_URL": "tls://s3cret@bus", "NATS_PASSWORD": "s3cret", "NATS_TOKEN": "s3cret"}
     shown = load({}, environ).shown()
     assert "s3cret" not in repr(shown)
+    assert ("NATS_TOKEN", "***", "environment") in shown
     assert ("REDIS_PASSWORD", "***", "environment") in shown
     assert len(shown) == len(Settings.__struct_fields__) - 1
 

@@ -1,0 +1,298 @@
+"""A bucket of keys in a JetStream stream, read and written a batch at a time.
+
+The bucket is an ordinary JetStream key-value bucket (``nats kv`` reads it), but the driver's own
+``KeyValue`` takes one trip a key. Here a batch of keys is one request to the server's direct-get
+service, which answers with one message a key, and a batch of writes is sent before the first is
+acknowledged.
+
+A value that would not fit into one message is cut into parts, ``part.{name}.{number}.{key}``,
+written before the key, which names them in its header ``Recsys-Parts``, and removed after it has
+another value. The name is drawn anew for each write, so parts belong to one revision only; it
+begins with the time, so that ``sweep`` can tell what a killed writer left from what is being
+written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nats.errors import NoRespondersError
+from nats.js.api import DiscardPolicy, StreamConfig
+from nats.js.errors import APIError, BadRequestError, NoStreamResponseError
+
+from recsys_cli.connections.nats_client import replicas_in
+from recsys_cli.errors import InvalidData
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+
+KEYS_A_REQUEST = 1000
+"""The server looks up 1024 subjects at once and not one more."""
+
+PART_BYTES = 512 * 1024
+PAGE_BYTES = 8 * 1024 * 1024
+HEADROOM_BYTES = 16 * 1024
+"""Left of the server's message limit for subject and headers."""
+
+PARTS_HEADER = "Recsys-Parts"
+EXPECTED_REVISION = "Nats-Expected-Last-Subject-Sequence"
+WRONG_REVISION = (10071, 10164)
+STREAM_EXISTS = 10058
+READS_OF_PARTS = 5
+WRITTEN_WITHIN_S = 3600
+"""Whoever writes parts has put their key by then, or never will."""
+
+_PART = re.compile(r"part\.(?P<name>(?P<since>[0-9a-f]+)-[0-9a-f]+)\.\d+\.(?P<key>.+)")
+
+
+class Entry(NamedTuple):
+    """What is under a key: no value where there is none; ``revision`` is what a swap expects."""
+
+    value: bytes | None
+    revision: int
+    parts: str = ""
+
+
+ABSENT = Entry(None, 0)
+
+
+class Swap(NamedTuple):
+    """Put ``value`` in the place of ``seen``."""
+
+    seen: Entry
+    value: bytes
+
+
+class Bucket:
+    """One bucket over one client; all methods run on the client's event loop.
+
+    Raises the driver's errors, which the connection translates, and InvalidData.
+    """
+
+    def __init__(self, client: Client, name: str, *, timeout_s: float) -> None:
+        self._client = client
+        self._stream = f"KV_{name}"
+        self._prefix = f"$KV.{name}."
+        self._timeout_s = timeout_s
+        self._jetstream = client.jetstream(timeout=timeout_s)
+
+    async def create(self) -> None:
+        """Make the bucket unless it exists."""
+        config = StreamConfig(
+            name=self._stream,
+            description="recsys: the catalog of products",
+            subjects=[f"{self._prefix}>"],
+            max_msgs_per_subject=1,
+            discard=DiscardPolicy.NEW,
+            num_replicas=replicas_in(self._client),
+            allow_direct=True,
+            allow_rollup_hdrs=True,
+            deny_delete=True,
+        )
+        try:
+            await self._jetstream.add_stream(config)
+        except BadRequestError as error:
+            if error.err_code != STREAM_EXISTS:  # made with other replicas or limits: as they like
+                raise
+
+    async def read(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """Return what is under each key, ABSENT where nothing ever was."""
+        found = await self._read(keys)
+        cut = [key for key, entry in found.items() if entry.parts]
+        whole = await asyncio.gather(*(self._whole(key, found[key]) for key in cut))
+        return {key: found.get(key, ABSENT) for key in keys} | dict(zip(cut, whole, strict=True))
+
+    async def swap(self, swaps: Mapping[str, Swap]) -> list[str]:
+        """Put each value where the revision is still the one seen; return the keys where not."""
+        keys = list(swaps)
+        failed: list[str] = []
+        for start in range(0, len(keys), KEYS_A_REQUEST):
+            some = keys[start : start + KEYS_A_REQUEST]
+            done = await asyncio.gather(*(self._swap(key, swaps[key]) for key in some))
+            failed += [key for key, is_done in zip(some, done, strict=True) if not is_done]
+        return failed
+
+    async def page(self, pattern: str, start: int, limit: int) -> tuple[dict[str, Entry], int]:
+        """Return up to ``limit`` entries from revision ``start`` on, and where the next page is.
+
+        0 stands for no next page. What is written meanwhile comes (again) on a later page. A value
+        of which parts are missing is left out.
+        """
+        request = {
+            "seq": max(start, 1),
+            "batch": limit,
+            "max_bytes": PAGE_BYTES,
+            "next_by_subj": self._prefix + pattern,
+        }
+        found: dict[str, Entry] = {}
+        last = 0
+        async for key, entry in self._ask(request):
+            found[key] = entry
+            last = entry.revision
+        for key in [key for key, entry in found.items() if entry.parts]:
+            try:
+                found[key] = await self._whole(key, found[key])
+            except InvalidData:
+                del found[key]
+        return found, last + 1 if last else 0
+
+    async def purge(self, pattern: str) -> int:
+        """Remove the keys, as if they had never been; return how many there were."""
+        body = json.dumps({"filter": self._prefix + pattern}).encode()
+        subject = f"$JS.API.STREAM.PURGE.{self._stream}"
+        reply = await self._client.request(subject, body, timeout=self._timeout_s)
+        answer: dict[str, Any] = json.loads(reply.data)
+        if "error" in answer:
+            raise APIError.from_error(answer["error"])
+        return int(answer.get("purged", 0))
+
+    async def remove(self, key: str) -> bool:
+        """Remove a key and its parts; return whether it was there."""
+        entry = (await self._read_some([key])).get(key, ABSENT)
+        was_there = bool(await self.purge(key)) and (entry.value is not None or bool(entry.parts))
+        if entry.parts:
+            await self.purge(_parts_of(entry.parts))
+        return was_there
+
+    async def sweep(self, older_than_s: float = WRITTEN_WITHIN_S) -> int:
+        """Remove the parts that belong to no value; return how many there were."""
+        found = await self._jetstream.stream_info(self._stream, f"{self._prefix}part.>")
+        before = time.time() - older_than_s
+        owners = {
+            name["name"]: name["key"]
+            for subject in found.state.subjects or {}
+            if (name := _PART.fullmatch(subject.removeprefix(self._prefix)))
+            and int(name["since"], 16) <= before
+        }
+        now = await self._read(list(set(owners.values())))
+        left = [n for n, key in owners.items() if now.get(key, ABSENT).parts.partition(":")[0] != n]
+        return sum([await self.purge(_parts_of(name)) for name in left])
+
+    @property
+    def _room(self) -> int:
+        """How many bytes fit into one message, beside its subject and headers."""
+        return min(PART_BYTES, max(self._client.max_payload - HEADROOM_BYTES, HEADROOM_BYTES))
+
+    async def _read(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """Return what is under those keys that have something; values in parts are not read."""
+        requests = [self._read_some(some) for some in _requests(keys, self._room)]
+        return {k: e for part in await asyncio.gather(*requests) for k, e in part.items()}
+
+    async def _read_some(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """Read one request's keys; the server may answer a part, which says that more is left."""
+        missing = list(keys)
+        found: dict[str, Entry] = {}
+        while missing:
+            request = {"multi_last": [self._prefix + key for key in missing]}
+            some = {key: entry async for key, entry in self._ask(request)}
+            found |= some
+            missing = [key for key in missing if key not in found] if some else []
+        return found
+
+    async def _ask(self, request: Mapping[str, object]) -> AsyncIterator[tuple[str, Entry]]:
+        """Yield what the direct-get service answers, up to its end-of-batch."""
+        inbox = self._client.new_inbox()
+        answers = await self._client.subscribe(inbox)
+        try:
+            body = json.dumps(request).encode()
+            subject = f"$JS.API.DIRECT.GET.{self._stream}"
+            await self._client.publish(subject, body, reply=inbox)
+            while True:
+                message = await answers.next_msg(timeout=self._timeout_s)
+                headers = message.headers or {}
+                status = headers.get("Status", "")
+                if status in ("204", "404"):
+                    return
+                if status == "503":
+                    raise NoStreamResponseError
+                if status:
+                    raise APIError(code=int(status), description=headers.get("Description", ""))
+                yield self._entry(message, headers)
+        finally:
+            await answers.unsubscribe()
+
+    def _entry(self, message: Msg, headers: Mapping[str, str]) -> tuple[str, Entry]:
+        key = headers["Nats-Subject"].removeprefix(self._prefix)
+        revision = int(headers["Nats-Sequence"])
+        if "KV-Operation" in headers or "Nats-Marker-Reason" in headers:
+            return key, Entry(None, revision)
+        return key, Entry(message.data, revision, headers.get(PARTS_HEADER, ""))
+
+    async def _swap(self, key: str, swap: Swap) -> bool:
+        headers = {EXPECTED_REVISION: str(swap.seen.revision)}
+        value = swap.value
+        if len(value) > self._room:
+            headers[PARTS_HEADER] = await self._put_parts(key, value)
+            value = b""
+        is_done = await self._publish(key, value, headers)
+        useless = swap.seen.parts if is_done else headers.get(PARTS_HEADER, "")
+        if useless:
+            await self.purge(_parts_of(useless))
+        return is_done
+
+    async def _publish(self, key: str, value: bytes, headers: dict[str, str]) -> bool:
+        try:
+            await self._jetstream.publish(self._prefix + key, value, headers=headers)
+        except APIError as error:
+            if error.err_code in WRONG_REVISION:
+                return False
+            raise
+        return True
+
+    async def _put_parts(self, key: str, value: bytes) -> str:
+        """Write the parts of a value; return ``{name}:{count}``."""
+        name, size = f"{int(time.time()):x}-{uuid.uuid4().hex}", self._room
+        cuts = [value[start : start + size] for start in range(0, len(value), size)]
+        for number, cut in enumerate(cuts):  # one by one: at most one part waits in the driver
+            await self._jetstream.publish(f"{self._prefix}part.{name}.{number}.{key}", cut)
+        return f"{name}:{len(cuts)}"
+
+    async def _whole(self, key: str, entry: Entry) -> Entry:
+        """Return the entry with its value put together, or a newer one that has taken its place."""
+        for _ in range(READS_OF_PARTS):
+            if not entry.parts:
+                return entry
+            name, _, count = entry.parts.partition(":")
+            names = [f"part.{name}.{number}.{key}" for number in range(int(count))]
+            parts = {k: e.value for k, e in (await self._read_some(names)).items()}
+            values = [value for n in names if (value := parts.get(n)) is not None]
+            if len(values) == len(names):
+                return entry._replace(value=b"".join(values))
+            newer = (await self._read_some([key])).get(key, ABSENT)
+            if newer.revision == entry.revision:
+                break
+            entry = newer
+        raise InvalidData(
+            f"parts of the value under {key!r} are missing in the bucket {self._stream[3:]}",
+            hint="delete that key of the bucket, and import the product again",
+        )
+
+
+def _parts_of(parts: str) -> str:
+    return f"part.{parts.partition(':')[0]}.>"
+
+
+def _requests(keys: Sequence[str], room: int) -> Iterator[list[str]]:
+    """Cut the keys into lists that fit into one request each."""
+    some: list[str] = []
+    size = 0
+    for key in keys:
+        size += len(key) + 64
+        if some and (size > room or len(some) == KEYS_A_REQUEST):
+            yield some
+            some, size = [], len(key) + 64
+        some.append(key)
+    if some:
+        yield some
+
+
+def is_missing(error: BaseException) -> bool:
+    """Tell whether the error says that there is no bucket (yet)."""
+    return isinstance(error, NoStreamResponseError | NoRespondersError)

@@ -1,0 +1,183 @@
+"""What the catalog on NATS promises beyond ports.Catalog: large values, any key, foreign hands."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from recsys_cli.catalogs.nats_bucket import Bucket, Entry, Swap
+from recsys_cli.catalogs.nats_kv import NatsCatalog
+from recsys_cli.domain import EventType, Fields, Position, ProductEvent
+from recsys_cli.errors import InvalidData
+from recsys_cli.merge import ProductState, state_of
+from recsys_cli.ports import version_of
+from tests.contract.conftest import CatalogSide
+
+
+@pytest.fixture
+def catalog(nats_backend: CatalogSide, closing: Callable[[object], None]) -> NatsCatalog:
+    catalog = nats_backend.catalog()
+    assert isinstance(catalog, NatsCatalog)
+    closing(catalog)
+    return catalog
+
+
+def created(number: int, fields: Fields) -> ProductState:
+    event = ProductEvent(type=EventType.CREATE, product_id="", fields=fields)
+    return state_of(event, Position(number, 0))
+
+
+def artifact(seed: int, size: int) -> bytes:
+    content = random.Random(seed).randbytes(size)
+    return content + hashlib.sha256(content).digest()
+
+
+def parts(catalog: NatsCatalog) -> int:
+    return sum(len(page) for page in catalog._pages("part.>", 1000))
+
+
+SMALL = created(2, {"name": "Lamp"})
+LARGE = created(1, {"name": "Lamp", "description": "x" * 700_000})
+
+
+def test_a_state_over_the_message_limit_is_cut_into_parts(catalog: NatsCatalog) -> None:
+    catalog.merge({"a": LARGE, "b": LARGE, "c": SMALL})
+    assert catalog.get(["a", "b", "c"]) == {"a": LARGE, "b": LARGE, "c": SMALL}
+    assert {product.id for product in catalog.products()} == {"a", "b", "c"}
+    assert parts(catalog) == 4
+
+
+def test_parts_go_with_their_value(catalog: NatsCatalog) -> None:
+    catalog.merge({"a": LARGE})
+    assert parts(catalog) == 2
+    catalog.merge({"a": SMALL})
+    assert catalog.get(["a"])["a"].values["name"] == "Lamp"
+    assert parts(catalog) == 0
+
+
+def test_whoever_loses_a_swap_leaves_no_parts(catalog: NatsCatalog) -> None:
+    catalog.merge({"a": SMALL})
+    lost = catalog._swap({"state.a": Swap(Entry(None, 0), b"y" * 700_000)})
+    assert lost == ["state.a"]
+    assert catalog.get(["a"]) == {"a": SMALL}
+    assert parts(catalog) == 0
+
+
+def test_a_value_without_its_parts_is_damaged_and_stands_in_nobodys_way(
+    catalog: NatsCatalog,
+) -> None:
+    catalog.merge({"a": LARGE, "b": SMALL})
+    catalog._run(lambda bucket: bucket.purge("part.>"))
+    with pytest.raises(InvalidData, match=r"state\.a"):
+        catalog.get(["a"])
+    assert [product.id for product in catalog.products()] == ["b"]
+
+
+def test_models_and_notes_may_be_large(catalog: NatsCatalog) -> None:
+    one, other = artifact(1, 3_000_000), artifact(2, 3_000_000)
+    assert catalog.offer_model(one) == one
+    assert catalog.offer_model(other) == one
+    catalog.save_model(other)
+    assert catalog.model(version_of(other)) == other
+    assert catalog.remove_model(version_of(other))
+    assert catalog.active_model() == one
+    assert parts(catalog) == 6
+    assert catalog.swap_note("n", None, b"y" * 2_000_000)
+    assert not catalog.swap_note("n", b"z", b"")
+    assert catalog.swap_note("n", b"y" * 2_000_000, b"z")
+    assert catalog.note("n") == b"z"
+    assert parts(catalog) == 6
+
+
+@pytest.mark.parametrize(
+    "product_id", ["🧸" * 128, "a.b", ".", "..", ">", "*", "=", "=41", "A", " ", "\0", "\x7f"]
+)
+def test_ids_do_not_meet_in_one_key(catalog: NatsCatalog, product_id: str) -> None:
+    others = {"A": created(1, {"name": "A"}), "=41": created(2, {"name": "=41"})}
+    catalog.merge(others | {product_id: SMALL})
+    assert catalog.get([product_id, *others]) == others | {product_id: SMALL}
+    assert {product.id for product in catalog.products()} == {product_id, *others}
+
+
+def test_a_key_deleted_by_hand_is_absent_and_can_come_back(catalog: NatsCatalog) -> None:
+    catalog.merge({"a": SMALL, "b": SMALL})
+
+    async def delete(client: object) -> None:
+        bucket = await client.jetstream().key_value(catalog._bucket)  # type: ignore[attr-defined]
+        await bucket.delete("state.a")
+
+    catalog._connection.call(delete)
+    assert catalog.get(["a", "b"]) == {"b": SMALL}
+    assert [product.id for product in catalog.products()] == ["b"]
+    assert catalog.merge({"a": SMALL}) == {"a": SMALL}
+    assert catalog.get(["a"]) == {"a": SMALL}
+
+
+def test_a_bucket_deleted_by_hand_is_made_anew(catalog: NatsCatalog) -> None:
+    catalog.merge({"a": LARGE})
+
+    async def delete(client: object) -> None:
+        await client.jetstream().delete_key_value(catalog._bucket)  # type: ignore[attr-defined]
+
+    catalog._connection.call(delete)
+    assert catalog.get(["a"]) == {}
+    catalog._connection.call(delete)
+    assert catalog.merge({"a": SMALL}) == {"a": SMALL}
+    assert catalog.get(["a"]) == {"a": SMALL}
+
+
+def test_more_than_one_request_of_keys(catalog: NatsCatalog) -> None:
+    states = {f"{number}-{'é' * 240}": SMALL for number in range(2100)}
+    catalog.merge(states)
+    assert catalog.get(list(states)) == states
+    assert sum(1 for _ in catalog.products()) == 2100
+
+
+def test_more_than_fits_one_answer_of_the_server(catalog: NatsCatalog) -> None:
+    states = {
+        f"p{number}": created(1, {"name": "Lamp", "description": "x" * 400_000})
+        for number in range(200)
+    }
+    catalog.merge(states)
+    assert catalog.get(list(states)) == states
+    assert sum(1 for _ in catalog.products()) == 200
+
+
+def test_what_a_killed_writer_left_is_swept(catalog: NatsCatalog) -> None:
+    catalog.merge({"a": LARGE})
+    kept = parts(catalog)
+
+    async def leave(bucket: Bucket) -> None:
+        await bucket._put_parts("state.a", b"y" * 700_000)
+        await bucket._put_parts("state.never", b"y" * 700_000)
+
+    catalog._run(leave)
+    assert parts(catalog) == kept + 4
+    catalog.save_model(artifact(1, 100))
+    assert parts(catalog) == kept + 4  # they might still be written
+    assert catalog._run(lambda bucket: bucket.sweep(older_than_s=-1)) == 4
+    assert parts(catalog) == kept
+    assert catalog.get(["a"]) == {"a": LARGE}
+    assert catalog._run(lambda bucket: bucket.sweep(older_than_s=-1)) == 0
+
+
+def test_a_model_removed_while_it_is_put_into_use_stays(
+    catalog: NatsCatalog, nats_backend: CatalogSide, closing: Callable[[object], None]
+) -> None:
+    """Whichever of the two is first, the model in use is there."""
+    other = nats_backend.catalog()
+    closing(other)
+    catalog.save_model(first := artifact(1, 100))
+    catalog.use_model(version_of(first))
+    for seed in range(2, 12):
+        catalog.save_model(model := artifact(seed, 100))
+        version = version_of(model)
+        with ThreadPoolExecutor() as pool:
+            using = pool.submit(catalog.use_model, version)
+            pool.submit(other.remove_model, version)
+        assert catalog.active_model() == (model if using.result() else first)
+        catalog.use_model(version_of(first))

@@ -1,0 +1,157 @@
+"""A shop whose events and catalog are on NATS: what the other stories do not tell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nats.aio.client import Client
+
+from recsys_cli.settings import load
+from recsys_cli.wiring import Backends
+from tests.commands import Recsys
+from tests.nats_server import NatsServer, running_nats
+from tests.nights import Night, RunningConsumer
+from tests.servers import wait_until
+
+NAME, GROUP = "product-updates", "product-processors"
+BUCKET = f"KV_{NAME}-groups"
+
+Work = Callable[[Client], Coroutine[Any, Any, object]]
+
+
+class NatsNight(Night):
+    def __init__(self, recsys: Recsys, folder: Path, server: NatsServer) -> None:
+        super().__init__(recsys, folder)
+        self.server = server
+
+    def goes_on(self, running: RunningConsumer) -> None:
+        self.publish("after")
+        wait_until(lambda: self.documents() == 100, 40, "the consumer goes on")
+        wait_until(self.is_settled, 20, "and nothing is left over")
+        assert " lost " not in running.said
+        running.ends_well()
+
+
+@pytest.fixture
+def night(
+    recsys_embedded: Recsys, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[NatsNight]:
+    """A shop on a server of its own, which may be killed."""
+    with running_nats() as server:
+        monkeypatch.setenv("EVENT_PROCESSOR_TYPE", "nats")
+        monkeypatch.setenv("NATS_URL", server.url)
+        night = NatsNight(recsys_embedded, tmp_path, server)
+        yield night
+        night.end()
+
+
+def published(server: NatsServer, *events: object) -> None:
+    """Publish as another program would: plain messages on a subject of the stream."""
+
+    async def publish(client: Client) -> None:
+        for number, event in enumerate(events):
+            await client.publish(f"product.updates.{number}", json.dumps(event).encode())
+        await client.flush()
+
+    server.ask(publish)
+
+
+def test_what_another_program_publishes_has_neighbors(night: NatsNight) -> None:
+    kettle = {"event_type": "create", "timestamp": "2026-01-01T00:00:00Z"}
+    night.publish("before")
+    published(
+        night.server,
+        kettle | {"product_id": "k-1", "data": {"name": "Gooseneck kettle 1 l"}},
+        kettle | {"product_id": "k-2", "data": json.dumps({"name": "Gooseneck kettle 2 l"})},
+        kettle | {"product_id": "bad", "data": ["no object"]},
+        {"init": True},
+    )
+    wait_until(lambda: night.recsys("lag", "--json").json["lag"] == 54, 20, "all is stored")
+
+    night.recsys("consume", "--drain", exits=3)
+
+    answer = night.recsys("similar", "k-1", "-n", 1, "--json").json
+    assert [neighbor["product_id"] for neighbor in answer["neighbors"]] == ["k-2"]
+    (letter,) = night.recsys("dlq", "list", "--json").json_lines
+    assert (letter["raw"]["product_id"], letter["cause"]) == ("bad", "undecodable")
+    assert letter["raw"]["data"] == '["no object"]'
+    letter_id = letter["id"]
+    assert "no object" in night.recsys("dlq", "show", letter_id).out
+    assert night.recsys("dlq", "replay", letter_id).exit_code == 0
+    night.recsys("consume", "--drain", exits=3)
+    (again,) = night.recsys("dlq", "list", "--json").json_lines
+    assert (again["replays"], again["raw"]["original_id"]) == (1, letter["entry_id"])
+    night.recsys("dlq", "purge", "--all", "--yes")
+    assert night.is_settled()
+
+
+def test_health_and_doctor_say_what_is_there(night: NatsNight) -> None:
+    night.recsys("import", night.feed("before"))
+    night.recsys("consume", "--drain")
+    health = night.recsys("health").out
+    assert "NATS 2." in health
+    assert f"127.0.0.1:{night.server.port}" in health
+    night.recsys("doctor")
+    assert night.recsys("lag").exit_code == 0
+    assert night.recsys("pending", "--json").json_lines == []
+
+
+@pytest.mark.parametrize("kill", [True, False])
+def test_a_server_that_is_restarted_loses_nothing(kill: bool, night: NatsNight) -> None:
+    running = night.fill()
+    night.server.stop(kill=kill)
+    running.says("trying again in")
+    night.recsys("lag", exits=5)
+    night.server.start()
+    night.goes_on(running)
+    assert "gone (" not in running.said
+
+
+DELETED: dict[str, Work] = {
+    "the stream": lambda client: client.jetstream().delete_stream(NAME),
+    "the group": lambda client: client.jetstream().delete_consumer(NAME, GROUP),
+}
+
+
+@pytest.mark.parametrize("what", DELETED)
+def test_what_is_deleted_under_a_consumer_is_made_again(what: str, night: NatsNight) -> None:
+    running = night.fill()
+    night.server.ask(DELETED[what])
+    running.says("the stream's consumer group was gone")
+    night.goes_on(running)
+
+
+def test_everything_deleted_under_a_consumer_comes_back_with_an_import(night: NatsNight) -> None:
+    running = night.fill()
+    night.server.clear()
+    running.says("the stream's consumer group was gone")
+    night.publish("before")
+    wait_until(lambda: night.documents() == 50, 20, "everything is back")
+    wait_until(night.is_settled, 20, "and nothing is left over")
+    assert night.recsys("similar", "before-7").out
+    running.ends_well()
+
+
+def test_ledgers_that_were_deleted_cost_no_event(night: NatsNight) -> None:
+    running = night.fill()
+    night.server.ask(lambda client: client.jetstream().delete_stream(BUCKET))
+    night.goes_on(running)
+
+
+def test_events_that_somebody_deleted_are_reported_as_lost(night: NatsNight) -> None:
+    night.publish("before")
+    with Backends(load()) as opened:
+        *_, third = opened.get_event_processor().receive("dead", 3, 0)
+    first_kept = third.position.major
+    night.server.ask(lambda client: client.jetstream().purge_stream(NAME, seq=first_kept))
+
+    said = night.recsys("consume", "--drain", "--claim-idle-ms", 1, exits=3).err
+
+    assert "processed 50" in said
+    assert ", lost 2, " in said
+    assert night.documents() == 48
+    assert night.is_settled()
