@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from recsys_cli.settings import EventsBackend, VectorsBackend
 from recsys_cli.vectors.embedded import EmbeddedVectors
+from recsys_cli.vectors.pgvector import Pgvector
 from recsys_cli.vectors.pinecone import PineconeVectors
 from recsys_cli.vectors.redis_hnsw import RedisHnsw
 from tests.contract.backends import CATALOGS, EVENTS, VECTORS
@@ -19,6 +20,7 @@ BACKENDS = tuple(dict.fromkeys((*EventsBackend, *VectorsBackend)))
 STORES: Mapping[str, type] = {
     VectorsBackend.EMBEDDED: EmbeddedVectors,
     VectorsBackend.REDIS: RedisHnsw,
+    VectorsBackend.SUPABASE: Pgvector,
     VectorsBackend.PINECONE: PineconeVectors,
 }
 

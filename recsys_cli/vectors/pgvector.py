@@ -8,7 +8,7 @@ somebody who waits for him.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from psycopg import errors, sql
 
@@ -72,6 +72,10 @@ class Pgvector:
 
     ``ef_runtime``: candidates that a search keeps, None for the usual number.
     """
+
+    is_eventually_consistent: ClassVar[bool] = False
+    can_search_exactly: ClassVar[bool] = True
+    can_tell_unindexed: ClassVar[bool] = True
 
     def __init__(
         self,

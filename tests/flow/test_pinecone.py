@@ -19,7 +19,7 @@ from recsys_cli.errors import BackendRefused, BackendUnavailable, MissingDepende
 from tests.benchmarks.limits import pinecone
 from tests.commands import Recsys
 from tests.flow.test_main_job import CATALOGUE
-from tests.flow.test_outage import RunningConsumer
+from tests.nights import RunningConsumer
 from tests.pinecone_server import API_KEY, PineconeServer
 from tests.servers import wait_until
 

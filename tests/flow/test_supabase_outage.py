@@ -14,7 +14,7 @@ from recsys_cli.connections.postgres import PostgresConnection
 from recsys_cli.errors import BackendUnavailable
 from recsys_cli.events.supabase_groups import PART
 from tests.commands import Recsys, recsys_process
-from tests.flow.test_outage import RunningConsumer
+from tests.nights import RunningConsumer
 from tests.postgres import PostgresServer, running_postgres
 from tests.servers import wait_until
 
