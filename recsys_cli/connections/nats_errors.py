@@ -34,20 +34,21 @@ _NOT_LET_IN = (
     ("maximum connections exceeded", "has all the connections that it allows", ""),
 )
 
+# Codes as in nats-server's errors.json.
 _FULL = {
-    10002: "is out of resources",
+    10002: "is at the limits of this account",
     10005: "has too few servers for three replicas",
     10023: "is out of resources",
     10028: "is out of memory",
     10047: "has no storage left",
-    10077: "has no room left in the stream (its max_bytes or max_msgs)",
-    10114: "is out of resources",
-    10119: "has no room left in the stream",
+    10077: "cannot store this now",
 }
-_PASSING = (10008, 10009, 10098, 10118)
+_PASSING = (10004, 10007, 10008, 10009, 10118, 10119)
 """What a cluster says while it has no leader, or too few servers."""
 
 _OFF = (10035, 10039, 10076)
+_LIMITS = (10113, 10120, 10122)
+"""The account wants each stream to have limits, which only the operator can know."""
 
 
 def translation(address: str, error: BaseException, *, has_login: bool = True) -> RecsysError:
@@ -107,7 +108,11 @@ def _of_jetstream(address: str, error: jetstream.APIError) -> RecsysError:
         return _nobody(address)
     if status in (500, 503, 408, 409):
         return BackendUnavailable(f"NATS at {address} cannot serve this now: {said}")
-    return BackendRefused(f"NATS at {address} refuses: {said} ({code or status})")
+    hint = "make the streams with limits yourself (see NATS in the README)"
+    return BackendRefused(
+        f"NATS at {address} refuses: {said} ({code or status})",
+        hint=hint if code in _LIMITS else "",
+    )
 
 
 def _nobody(address: str) -> RecsysError:

@@ -36,6 +36,10 @@ class Hold(NamedTuple):
     since_ms: int
     attempts: int
 
+    def idle_ms(self, now_ms: int) -> int:
+        """Return for how long it is held; 0 where the clock of who took it was a bit ahead."""
+        return max(now_ms - self.since_ms, 0)
+
 
 class Runs:
     """A set of numbers, kept as runs [first, last] in order."""
@@ -164,7 +168,7 @@ class Ledger:
             (
                 number
                 for number, hold in self.holds.items()
-                if hold.consumer == NOBODY or now_ms - hold.since_ms >= claim_ms
+                if hold.consumer == NOBODY or hold.idle_ms(now_ms) >= claim_ms
             ),
             default=None,
         )

@@ -53,7 +53,7 @@ class Progress:
             chosen = [
                 (number, hold)
                 for number, hold in sorted(ledger.holds.items())
-                if consumer in (None, hold.consumer) and now_ms - hold.since_ms >= min_idle_ms
+                if consumer in (None, hold.consumer) and hold.idle_ms(now_ms) >= min_idle_ms
             ][: max(limit, 0)]
             events = []
             for start in range(0, len(chosen), _BODIES):
@@ -118,7 +118,7 @@ class Progress:
             last_entry_id=entry_id(state["last_seq"]),
             lag=state["messages"] if mine is None else mine["num_pending"],
             pending=0 if mine is None else mine["num_ack_pending"],
-            oldest_pending_ms=max(now_ms - oldest.since_ms, 0) if oldest else None,
+            oldest_pending_ms=oldest.idle_ms(now_ms) if oldest else None,
             dead_letters=dead["messages"],
             consumers=_consumers(ours, now_ms),
             groups=[_group(c, ledgers.get(c["name"]), now_ms) for c in consumers],
@@ -175,7 +175,7 @@ def _pending_event(
         product_id=fields.get("product_id"),
         event_type=fields.get("event_type"),
         consumer=hold.consumer,
-        idle_ms=max(now_ms - hold.since_ms, 0),
+        idle_ms=hold.idle_ms(now_ms),
         deliveries=hold.attempts,
         failure=codec.failure(failure.body if failure else None),
     )

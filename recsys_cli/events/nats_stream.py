@@ -51,7 +51,7 @@ _LONGEST_UNSEEN_S = 1.0
 _TRIM_EVERY_S = 1.0
 _ACK_TIMEOUT_S = 1.0
 _PAUSE_S = 0.05
-_BETWEEN_SERVERS_S = 0.05
+_WITHIN_A_SERVER_S, _BETWEEN_SERVERS_S = 0.02, 0.05
 _FRESH = 0.8
 """Of the time after which the server delivers again: what was fetched must be noted by then."""
 
@@ -335,4 +335,4 @@ class NatsStream:
 
 def _lag_s(client: Client) -> float:
     """Return how long what was just published may take to whoever delivers it."""
-    return _BETWEEN_SERVERS_S if replicas_in(client) > 1 else 0.0
+    return _BETWEEN_SERVERS_S if replicas_in(client) > 1 else _WITHIN_A_SERVER_S

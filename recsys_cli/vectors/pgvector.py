@@ -110,16 +110,10 @@ class Pgvector:
         }
 
     def write(self, embeddings: Sequence[Embedding]) -> None:
-        self.begin_write(embeddings)()
+        self._prepared(embeddings)()
 
     def begin_write(self, embeddings: Sequence[Embedding]) -> Callable[[], object]:
-        for embedding in embeddings:
-            if embedding.vector is not None:
-                self._check(embedding.vector, f"the vector of {embedding.product_id!r}")
-        part = self._table.part(self._dimension)
-        for some in rows.rounds(embeddings):
-            self._run(rows.WRITE, rows.columns(some), part)
-        return lambda: None
+        return self._pgvectors.begin(self._prepared(embeddings))
 
     def remove(self, positions: Mapping[str, Position]) -> None:
         values = {
@@ -203,7 +197,20 @@ class Pgvector:
         return health
 
     def close(self) -> None:
-        self._connection.close()
+        self._pgvectors.close()
+
+    def _prepared(self, embeddings: Sequence[Embedding]) -> Callable[[], None]:
+        """Return what writes these, which are found to be sound."""
+        for embedding in embeddings:
+            if embedding.vector is not None:
+                self._check(embedding.vector, f"the vector of {embedding.product_id!r}")
+        batches = [rows.columns(some) for some in rows.rounds(embeddings)]
+
+        def write() -> None:
+            for values in batches:
+                self._run(rows.WRITE, values, self._table.part(self._dimension))
+
+        return write
 
     def _search(self, where: SearchFilter | None, ef: int | None, *, exact: bool) -> Search:
         return Search(

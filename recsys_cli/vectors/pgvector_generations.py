@@ -143,7 +143,7 @@ class PgvectorGenerations:
         return self.store(Generation()).health()
 
     def close(self) -> None:
-        self._connection.close()
+        self._pgvectors.close()
 
     def _rows(self, session: Session) -> list[Generation]:
         return self._with_first(generation_rows.rows(self._connection, session, self._name))

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -52,11 +54,13 @@ class Extension(NamedTuple):
 
 
 class Pgvectors:
-    """The connection, and what pgvector is behind it: looked up once."""
+    """The connection, what pgvector is behind it, looked up once, and a thread that writes."""
 
     def __init__(self, connection: PostgresConnection, found: Extension | None = None) -> None:
         self.connection = connection
         self._found = found
+        self._lock = threading.Lock()
+        self._writer: ThreadPoolExecutor | None = None
 
     @property
     def extension(self) -> Extension:
@@ -70,6 +74,23 @@ class Pgvectors:
                 )
             self._found = Extension(version=row[0], schema=row[1])
         return self._found
+
+    def begin(self, write: Callable[[], None]) -> Callable[[], object]:
+        """Carry this out after what was begun before; return what waits for its end.
+
+        The graph takes the server a millisecond a product, in which others can be embedded.
+        """
+        with self._lock:
+            if self._writer is None:
+                self._writer = ThreadPoolExecutor(1, "recsys-pgvector")
+            return self._writer.submit(write).result
+
+    def close(self) -> None:
+        with self._lock:
+            writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.shutdown()
+        self.connection.close()
 
 
 class Table:

@@ -109,6 +109,11 @@ def test_what_a_consumer_left_comes_before_what_others_held_too_long() -> None:
     assert held.due("me", set(), 1_000, 5_000) is None
 
 
+def test_nothing_is_held_for_less_than_no_time() -> None:
+    assert Hold("me", 1_000, 1).idle_ms(1_250) == 250
+    assert Hold("me", 1_000, 1).idle_ms(990) == 0, "by another clock"
+
+
 def test_only_who_still_holds_it_on_that_attempt_may_hold_on() -> None:
     held = ledger(_1=MINE, _2=THEIRS, _3=Hold("me", 5, 2))
     mine = Hold("me", 0, 1)
