@@ -63,12 +63,15 @@ def as_left(generations: Sequence[Generation]) -> list[Generation]:
 
 
 def swapped(generations: Sequence[Generation], number: int) -> list[Generation]:
-    """Return the one that served, now kept, and this one, which serves from now on."""
+    """Return the one that served, now kept, and this one, which serves from now on.
+
+    Only this one, as it is, where it serves already.
+    """
+    before = serving(generations)
     (after,) = (g for g in generations if g.number == number)
-    states = (
-        (serving(generations), GenerationState.KEPT),
-        (after, GenerationState.SERVING),
-    )
+    if before.number == number:
+        return [before]
+    states = ((before, GenerationState.KEPT), (after, GenerationState.SERVING))
     now = utc_now()
     return [msgspec.structs.replace(g, state=state, since=now) for g, state in states]
 

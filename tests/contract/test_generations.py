@@ -82,7 +82,9 @@ def test_serving_keeps_the_one_that_served(generations: Generations, token: int)
     assert (first.state, second.state) == (GenerationState.KEPT, GenerationState.SERVING)
     assert not first.is_followed
     generations.serve(token, 1)
+    generations.serve(token, 1)
     assert serving(generations.all()).number == 1
+    assert [g.number for g in generations.all()] == [1, new.number]
 
 
 def test_dropping_removes_it_whole(generations: Generations, token: int) -> None:
