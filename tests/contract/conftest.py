@@ -8,13 +8,20 @@ import pytest
 
 from recsys_cli.ports import Catalog, DeadLetters, EventProcessor, Generations, VectorStore
 from tests.contract.backends.embedded import embedded_backend
-from tests.contract.backends.nats import nats_backend
+from tests.contract.backends.nats import nats_backend, nats_cluster_backend
 from tests.contract.backends.redis import redis_acl_backend, redis_backend
 
-__all__ = ["embedded_backend", "nats_backend", "redis_acl_backend", "redis_backend"]
+__all__ = [
+    "embedded_backend",
+    "nats_backend",
+    "nats_cluster_backend",
+    "redis_acl_backend",
+    "redis_backend",
+]
 
-EVENTS = ["embedded", "redis", "redis_acl", "nats"]
-CATALOGS = ["embedded", "redis", "redis_acl", "nats"]
+LONG = [pytest.param("nats_cluster", marks=pytest.mark.long)]
+EVENTS = ["embedded", "redis", "redis_acl", "nats", *LONG]
+CATALOGS = ["embedded", "redis", "redis_acl", "nats", *LONG]
 VECTORS = ["embedded", "redis", "redis_acl"]
 
 

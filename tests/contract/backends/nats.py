@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from recsys_cli.ports import Catalog, DeadLetters, EventProcessor
+from tests.nats_cluster import NatsCluster
 from tests.nats_server import NatsServer
 
 
@@ -16,9 +17,8 @@ class NatsBackend:
     def events(
         self, *, group: str = "product-processors", claim_idle_ms: int = 60_000
     ) -> EventProcessor:
-        from recsys_cli.events.nats_stream import NatsStream
-
         from recsys_cli.connections.nats import NatsConnection
+        from recsys_cli.events.nats_stream import NatsStream
 
         return NatsStream(
             NatsConnection(self._url, **self._login),
@@ -28,9 +28,8 @@ class NatsBackend:
         )
 
     def dead_letters(self) -> DeadLetters:
-        from recsys_cli.events.nats_letters import NatsDeadLetters
-
         from recsys_cli.connections.nats import NatsConnection
+        from recsys_cli.events.nats_letters import NatsDeadLetters
 
         return NatsDeadLetters(NatsConnection(self._url, **self._login), stream="product:updates")
 
@@ -44,3 +43,9 @@ class NatsBackend:
 @pytest.fixture
 def nats_backend(nats_server: NatsServer) -> NatsBackend:
     return NatsBackend(nats_server.url)
+
+
+@pytest.fixture
+def nats_cluster_backend(nats_cluster: NatsCluster) -> NatsBackend:
+    """Each connection goes to any of three servers, and everything has three replicas."""
+    return NatsBackend(nats_cluster.url)
