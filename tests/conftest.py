@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.commands import Recsys
+from tests.nats_cluster import NatsCluster
 from tests.nats_server import NatsServer, running_nats
 from tests.postgres import PostgresServer, running_postgres
 from tests.servers import RedisServer, running_redis
@@ -102,6 +103,23 @@ def nats_server(_nats_session: NatsServer) -> NatsServer:
     """A running NATS with JetStream and no stream."""
     _nats_session.clear()
     return _nats_session
+
+
+@pytest.fixture(scope="session")
+def _nats_cluster_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsCluster]:
+    cluster = NatsCluster(tmp_path_factory.mktemp("nats-cluster"))
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
+def nats_cluster(_nats_cluster_session: NatsCluster) -> NatsCluster:
+    """Three running servers and no stream."""
+    _nats_cluster_session.clear()
+    return _nats_cluster_session
 
 
 @pytest.fixture(scope="session")

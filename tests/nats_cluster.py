@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from nats.errors import Error
 from nats.js.api import StreamInfo
 
-from tests.nats_server import NatsServer
+from tests.nats_server import NatsServer, delete_streams
 from tests.servers import free_port, wait_until
 
 Result = TypeVar("Result")
@@ -61,6 +61,10 @@ class NatsCluster:
                 await client.close()
 
         return asyncio.run(run())
+
+    def clear(self) -> None:
+        """Delete every stream, and so every consumer and bucket."""
+        self.ask(delete_streams)
 
     def lose_leader(self, stream: str, *, kill: bool) -> None:
         """Stop the server that leads this stream, see another one lead it, and start it again."""

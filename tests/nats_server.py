@@ -71,13 +71,7 @@ class NatsServer:
 
     def clear(self) -> None:
         """Delete every stream, and so every consumer and bucket."""
-
-        async def delete_all(client: Client) -> None:
-            jetstream = client.jetstream()
-            for stream in await jetstream.streams_info():
-                await jetstream.delete_stream(str(stream.config.name))
-
-        self.ask(delete_all)
+        self.ask(delete_streams)
 
     @property
     def _ports_file(self) -> Path:
@@ -93,6 +87,12 @@ class NatsServer:
             self.port = int(listens.rpartition(":")[2])
             return True
         return False
+
+
+async def delete_streams(client: Client) -> None:
+    jetstream = client.jetstream()
+    for stream in await jetstream.streams_info():
+        await jetstream.delete_stream(str(stream.config.name))
 
 
 def _program() -> str:

@@ -162,7 +162,12 @@ async def page(client: Client, stream: str, subjects: str, start: int, limit: in
         "max_bytes": _PAGE_BYTES,
         "next_by_subj": subjects,
     }
-    return [message async for message in _direct(client, stream, request)]
+    found = [message async for message in _direct(client, stream, request)]
+    if found:
+        return found
+    # The replica that has answered may lack the newest for a moment, and the leader does not.
+    newest = await get_one(client, stream, seq=max(start, 1), next_by_subj=subjects)
+    return [] if newest is None else [newest]
 
 
 async def _direct(

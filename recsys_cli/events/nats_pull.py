@@ -51,6 +51,12 @@ async def pull(client: Client, consumer: str, fetch: Fetch, count: int, wait_s: 
 
     ``consumer``: ``{stream}.{durable}``. Raises ConsumerGone.
     """
+    await _ask(client, consumer, fetch, count, 0)
+    if not fetch.messages and wait_s > 0:
+        await _ask(client, consumer, fetch, count, wait_s)
+
+
+async def _ask(client: Client, consumer: str, fetch: Fetch, count: int, wait_s: float) -> None:
     answers = _Answers(fetch, count)
     inbox = client.new_inbox()
     subscription = await client.subscribe(inbox, cb=answers.take)

@@ -220,28 +220,31 @@ class NatsStream:
 
         def take(ledger: Ledger) -> tuple[int, Hold] | None:
             now_ms = self._group.now_ms()
-            stuck = self._stuck.get(consumer)
-            if stuck and ledger.hold(dict([stuck]), now_ms):
-                return stuck
-            number = ledger.due(consumer, left, now_ms, claim_ms)
-            return None if number is None else (number, ledger.take(number, consumer, now_ms))
+            taken = self._stuck.pop(consumer, None)
+            if taken is None or not ledger.hold(dict([taken]), now_ms):
+                number = ledger.due(consumer, left, now_ms, claim_ms)
+                if number is None:
+                    return None
+                taken = number, ledger.take(number, consumer, now_ms)
+            # Where it gets no further now, the next call goes on: nobody has had it, so it counts
+            # once.
+            self._stuck[consumer] = taken
+            return taken
 
         due = self._group.ledger.due(consumer, left, self._group.now_ms(), claim_ms)
         if due is None and consumer not in self._stuck:
             return []
         taken = await self._group.change(client, take)
-        self._stuck.pop(consumer, None)
         if taken is None:
             return []
         number, hold = taken
         left.discard(number)
-        # Where it gets no further now, the next call goes on: nobody has had it, so it counts once.
-        self._stuck[consumer] = taken
         delivery = await self._with_history(client, number, hold)
-        del self._stuck[consumer]
+        self._stuck.pop(consumer, None)
         if delivery is None:
             await self._finish(client, [number], [])
-        return [] if delivery is None else [delivery]
+            return []
+        return [delivery]
 
     async def _with_history(self, client: Client, number: int, hold: Hold) -> Delivery | None:
         names = self._names

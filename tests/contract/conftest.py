@@ -9,7 +9,7 @@ import pytest
 from recsys_cli.ports import Catalog, DeadLetters, EventProcessor, Generations, VectorStore
 from tests.contract.backends import CATALOGS, EVENTS, VECTORS
 from tests.contract.backends.embedded import embedded_backend
-from tests.contract.backends.nats import nats_backend
+from tests.contract.backends.nats import nats_backend, nats_cluster_backend
 from tests.contract.backends.pinecone import pinecone_backend, pinecone_stale_backend
 from tests.contract.backends.redis import redis_acl_backend, redis_backend
 from tests.contract.backends.supabase import supabase_backend, supabase_pooled_backend
@@ -17,6 +17,7 @@ from tests.contract.backends.supabase import supabase_backend, supabase_pooled_b
 __all__ = [
     "embedded_backend",
     "nats_backend",
+    "nats_cluster_backend",
     "pinecone_backend",
     "pinecone_stale_backend",
     "redis_acl_backend",
@@ -24,6 +25,8 @@ __all__ = [
     "supabase_backend",
     "supabase_pooled_backend",
 ]
+
+CLUSTER = pytest.param("nats_cluster", marks=pytest.mark.long)
 
 
 class EventsSide(Protocol):
@@ -50,12 +53,12 @@ class VectorsSide(Protocol):
     def generations(self, *, dimension: int = 384) -> Generations: ...
 
 
-@pytest.fixture(params=EVENTS)
+@pytest.fixture(params=[*EVENTS, CLUSTER])
 def events_side(request: pytest.FixtureRequest) -> EventsSide:
     return cast("EventsSide", request.getfixturevalue(f"{request.param}_backend"))
 
 
-@pytest.fixture(params=CATALOGS)
+@pytest.fixture(params=[*CATALOGS, CLUSTER])
 def catalog_side(request: pytest.FixtureRequest) -> CatalogSide:
     return cast("CatalogSide", request.getfixturevalue(f"{request.param}_backend"))
 

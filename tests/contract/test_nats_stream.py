@@ -436,3 +436,24 @@ def test_what_is_taken_over_and_not_handed_out_counts_once(
                 again.receive("a", 10, 0)
     assert [delivery.attempt for delivery in again.receive("a", 10, 0)] == [2]
     assert again.receive("a", 10, 0) == []
+
+
+def test_what_is_taken_over_though_the_answer_is_lost_counts_once(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened().publish([changed("p-1", "Lamp")])
+    assert len(opened().receive("a", 10, 0)) == 1
+    again = opened()
+    put = nats_api.put
+
+    async def lose_the_answer(client: Client, subject: str, body: bytes, *expected: int) -> int:
+        stored = await put(client, subject, body, *expected)
+        if b'"a",' in body and b",2,[[" in body:
+            raise ConnectionClosedError
+        return stored
+
+    with monkeypatch.context() as lossy:
+        lossy.setattr(nats_api, "put", lose_the_answer)
+        with pytest.raises(BackendUnavailable):
+            again.receive("a", 10, 0)
+    assert [delivery.attempt for delivery in again.receive("a", 10, 0)] == [2]

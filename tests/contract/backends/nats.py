@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from recsys_cli.ports import Catalog, DeadLetters, EventProcessor
+from tests.nats_cluster import NatsCluster
 from tests.nats_server import NatsServer
 
 
@@ -42,3 +43,9 @@ class NatsBackend:
 @pytest.fixture
 def nats_backend(nats_server: NatsServer) -> NatsBackend:
     return NatsBackend(nats_server.url)
+
+
+@pytest.fixture
+def nats_cluster_backend(nats_cluster: NatsCluster) -> NatsBackend:
+    """Each connection goes to any of three servers, and everything has three replicas."""
+    return NatsBackend(nats_cluster.url)
