@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import selectors
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import psycopg
 from psycopg import sql
@@ -26,6 +26,8 @@ CONNECT_TIMEOUT_S = 5
 _KEPT = 4
 _SILENT_MS = 20_000
 _FIRST_USE_LOCK = int.from_bytes(b"recsys", "big")
+
+_T = TypeVar("_T")
 
 Session: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 Cursor: TypeAlias = psycopg.Cursor[tuple[Any, ...]]
@@ -214,6 +216,14 @@ class PostgresConnection:
             [self.schema, part.table],
         ).fetchone()
         return bool(row and row[0])
+
+
+def remade(run: Callable[[], _T]) -> _T:
+    """Return what ``run`` returns; once more where a table was dropped, which is made by then."""
+    try:
+        return run()
+    except SchemaGone:
+        return run()
 
 
 def _is_quiet(session: Session) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg import sql
 
-from recsys_cli.connections.postgres import PostgresConnection, Session
+from recsys_cli.connections.postgres import PostgresConnection, Session, remade
 from recsys_cli.deliveries import PendingEvent
 from recsys_cli.domain import (
     ConsumerStatus,
@@ -57,6 +57,9 @@ class GroupProgress:
         self._group = group
 
     def status(self) -> StreamStatus:
+        return remade(self._status)
+
+    def _status(self) -> StreamStatus:
         with self._connection.transaction(PART) as session:
             main = open_stream(self._connection, session, self._stream)
             queues = groups_of(self._connection, session, self._stream)
@@ -91,19 +94,20 @@ class GroupProgress:
         self, limit: int, *, min_idle_ms: int = 0, consumer: str | None = None
     ) -> list[PendingEvent]:
         wanted = {"limit": limit, "idle": min_idle_ms, "consumer": consumer}
-        with self._connection.transaction(PART) as session:
-            queue = groups_of(self._connection, session, self._stream).get(self._group)
-            if queue is None:
-                return []
-            query = self._query(_PENDING, messages=table(queue))
-            rows = session.execute(query, wanted | {"queue": queue}).fetchall()
-        return [_pending_event(*row) for row in rows]
+
+        def read() -> list[PendingEvent]:
+            with self._connection.transaction(PART) as session:
+                queue = groups_of(self._connection, session, self._stream).get(self._group)
+                if queue is None:
+                    return []
+                query = self._query(_PENDING, messages=table(queue))
+                rows = session.execute(query, wanted | {"queue": queue}).fetchall()
+            return [_pending_event(*row) for row in rows]
+
+        return remade(read)
 
     def backlog(self) -> Iterator[tuple[Position, ProductEvent]]:
-        with self._connection.transaction(PART) as session:
-            main = open_stream(self._connection, session, self._stream)
-            queue = groups_of(self._connection, session, self._stream).get(self._group, main)
-            until = self._one(session, _LAST, main)[0]
+        queue, until = remade(self._extent)
         query, after = self._query(_BACKLOG, messages=table(queue)), 0
         while True:
             with self._connection.transaction(PART) as session:
@@ -115,6 +119,13 @@ class GroupProgress:
             if len(rows) < _PAGE:
                 return
             after = rows[-1][0]
+
+    def _extent(self) -> tuple[str, int]:
+        """Return the group's queue, the stream's own where it has none, and the last number."""
+        with self._connection.transaction(PART) as session:
+            main = open_stream(self._connection, session, self._stream)
+            queue = groups_of(self._connection, session, self._stream).get(self._group, main)
+            return queue, self._one(session, _LAST, main)[0]
 
     def _length(self, session: Session, queues: set[str]) -> int:
         parts = [sql.SQL("SELECT msg_id FROM {}").format(table(queue)) for queue in sorted(queues)]

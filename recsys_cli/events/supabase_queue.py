@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from recsys_cli.connections.postgres import PostgresConnection
+from recsys_cli.connections.postgres import PostgresConnection, remade
 from recsys_cli.connections.postgres_errors import SchemaGone
 from recsys_cli.deliveries import DeadLetter, Delivery, Failure, PendingEvent
 from recsys_cli.domain import Health, Position, ProductEvent, StreamStatus
@@ -77,15 +77,17 @@ class SupabaseQueue:
         return lambda: positions
 
     def create_group(self) -> bool:
-        with self._connection.transaction(PART) as session:
-            opened = open_group(self._connection, self._stream, self._group)
-            row = session.execute(opened).fetchone()
+        opened = open_group(self._connection, self._stream, self._group)
+        row = self._connection.run(PART, opened).fetchone()
         self._group_was_made = True
         return bool(row and row[0])
 
     def drop_group(self, name: str) -> bool:
-        with self._connection.transaction(PART) as session:
-            return remove_group(self._connection, session, self._stream, name)
+        def drop() -> bool:
+            with self._connection.transaction(PART) as session:
+                return remove_group(self._connection, session, self._stream, name)
+
+        return remade(drop)
 
     def receive(self, consumer: str, count: int, block_ms: int) -> list[Delivery]:
         deadline = time.monotonic() + block_ms / 1000

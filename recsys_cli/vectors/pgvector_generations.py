@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from recsys_cli.connections.postgres import PostgresConnection, Session
+from recsys_cli.connections.postgres import PostgresConnection, Session, remade
 from recsys_cli.domain import Health, IndexSpec, utc_now
 from recsys_cli.generations import (
     FIRST,
@@ -20,7 +20,7 @@ from recsys_cli.generations import (
 from recsys_cli.ports import VectorStore
 from recsys_cli.vectors import pgvector_generation_rows as generation_rows
 from recsys_cli.vectors.pgvector import Pgvector
-from recsys_cli.vectors.pgvector_table import PART, Pgvectors, Table, remade
+from recsys_cli.vectors.pgvector_table import PART, Pgvectors, Table
 
 # As of one moment: what is begun while the lock is held is not taken for left behind.
 _ALL = """

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 from psycopg import sql
 
-from recsys_cli.connections.postgres import PostgresConnection, Session
+from recsys_cli.connections.postgres import PostgresConnection, Session, remade
 from recsys_cli.connections.postgres_errors import SchemaGone
 from recsys_cli.domain import IndexInfo, IndexSpec
 from recsys_cli.errors import IndexMismatch, UsageError
 from recsys_cli.vectors import pgvector_generation_rows as generation_rows
-from recsys_cli.vectors.pgvector_table import PART, Table, remade
+from recsys_cli.vectors.pgvector_table import PART, Table
 
 _FACTS = """
     SELECT a.atttypmod, i.relname IS NOT NULL, coalesce(i.reloptions, ARRAY[]::text[]),

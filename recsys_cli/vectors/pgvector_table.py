@@ -13,12 +13,11 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from psycopg import sql
 
 from recsys_cli.connections.postgres import Part, PostgresConnection, Reals
-from recsys_cli.connections.postgres_errors import SchemaGone
 from recsys_cli.errors import BackendRefused
 from recsys_cli.ports import Vector
 
@@ -37,8 +36,6 @@ _EXTENSION = """
 
 _FLOAT4 = 700
 _VECTOR_HEADER_BYTES = 4
-
-_T = TypeVar("_T")
 
 
 class Extension(NamedTuple):
@@ -125,14 +122,6 @@ class Table:
     def regclass(self, name: str) -> str:
         """Return the name of what is in our schema, as to_regclass reads it."""
         return sql.Identifier(self._connection.schema, name).as_string(None)
-
-
-def remade(run: Callable[[], _T]) -> _T:
-    """Return what ``run`` returns; once more where a table was dropped, which is made by then."""
-    try:
-        return run()
-    except SchemaGone:
-        return run()
 
 
 def numbers(vectors: Sequence[Vector]) -> Reals:

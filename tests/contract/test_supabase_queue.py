@@ -163,6 +163,30 @@ def test_through_a_transaction_pooler_nobody_listens_and_everything_arrives(
             assert connection.health("events").details.endswith(", through a pooler")
 
 
+@pytest.mark.parametrize("what", ["SCHEMA recsys", "TABLE recsys.groups"])
+def test_looking_at_what_somebody_dropped_makes_it_again(
+    supabase_backend: SupabaseBackend,
+    postgres_session: PostgresServer,
+    closing: Callable[[object], None],
+    what: str,
+) -> None:
+    events = supabase_backend.events()
+    closing(events)
+    looks: list[Callable[[], object]] = [
+        events.status,
+        lambda: events.pending(10),
+        lambda: list(events.backlog()),
+        events.create_group,
+        lambda: events.drop_group("none"),
+    ]
+    for look in looks:
+        events.create_group()
+        with postgres_session.client() as client:
+            client.execute(f"DROP {what} CASCADE".encode())
+        look()
+    assert events.create_group()
+
+
 def test_only_its_owner_puts_the_trigger_on_a_table(
     supabase_backend: SupabaseBackend,
     postgres_session: PostgresServer,

@@ -234,7 +234,9 @@ def test_killed_anywhere_it_goes_on_where_it_was(recsys: Recsys, tmp_path: Path)
 
 
 def has_grown(backends: Backends, progress: list[int]) -> bool:
-    return built(backends) > max(progress, default=0)
+    """Whether a run has added to it; what one that was killed had sent may still arrive."""
+    states = {generation.state for generation in backends.get_generations().all()}
+    return GenerationState.BUILDING in states and built(backends) > max(progress, default=0)
 
 
 def built(backends: Backends) -> int:
