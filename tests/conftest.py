@@ -36,10 +36,6 @@ SETTINGS = (
 )
 """How the names begin that recsys reads from the environment."""
 
-_EMPTY_POSTGRES = """
-    DROP SCHEMA IF EXISTS recsys CASCADE;
-    SELECT pgmq.drop_queue(queue_name) FROM pgmq.list_queues();"""
-
 
 # How fast an example runs says something of the machine, and nothing of the code.
 settings.register_profile("untimed", deadline=None)
@@ -87,8 +83,7 @@ def postgres_session() -> Iterator[PostgresServer]:
 @pytest.fixture
 def postgres_server(postgres_session: PostgresServer) -> PostgresServer:
     """A running Postgres with pgvector and pgmq, and nothing of recsys in it."""
-    with postgres_session.client() as client:
-        client.execute(_EMPTY_POSTGRES)
+    postgres_session.clear()
     return postgres_session
 
 

@@ -39,6 +39,11 @@ class NatsServer:
     def url(self) -> str:
         return f"nats://127.0.0.1:{self.port}"
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """What leads recsys here for its events and its catalog."""
+        return {"EVENT_PROCESSOR_TYPE": "nats", "NATS_URL": self.url}
+
     def start(self, *, wait: bool = True) -> None:
         (self.folder / "nats.conf").write_text(self.config, "utf-8")
         command = [_program(), "-c", str(self.folder / "nats.conf")]

@@ -28,6 +28,12 @@ host all all 127.0.0.1/32 scram-sha-256
 """
 
 
+_EMPTY = """
+DROP SCHEMA IF EXISTS recsys CASCADE;
+SELECT pgmq.drop_queue(queue_name) FROM pgmq.list_queues();
+"""
+
+
 class PostgresServer:
     """postgres on a loopback port, with its data in ``folder``."""
 
@@ -40,6 +46,15 @@ class PostgresServer:
     @property
     def url(self) -> str:
         return self.url_at(self.port)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What leads recsys here for everything."""
+        return {
+            "EVENT_PROCESSOR_TYPE": "supabase",
+            "VECTOR_STORE_TYPE": "supabase",
+            "SUPABASE_DB_URL": self.url,
+        }
 
     def url_at(self, port: int, *, user: str = "postgres", host: str = "127.0.0.1") -> str:
         """Return the URL by way of something in between that listens on ``port``."""
@@ -67,6 +82,11 @@ class PostgresServer:
         with self.client() as client:
             client.execute(get_embedded_install_sql())
             client.execute("CREATE EXTENSION vector")
+
+    def clear(self) -> None:
+        """Drop the schema of recsys, and every queue."""
+        with self.client() as client:
+            client.execute(_EMPTY)
 
     def start(self) -> None:
         command = [str(_program("postgres")), "-D", str(self.folder / "data")]

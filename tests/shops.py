@@ -32,14 +32,10 @@ def _settings(shop: str, request: pytest.FixtureRequest) -> dict[str, str]:
             return _settings(events, request) | server.settings
         case ["supabase"]:
             postgres: PostgresServer = request.getfixturevalue("postgres_server")
-            return {
-                "EVENT_PROCESSOR_TYPE": "supabase",
-                "VECTOR_STORE_TYPE": "supabase",
-                "SUPABASE_DB_URL": postgres.url,
-            }
+            return postgres.settings
         case ["nats"]:
             # Its vectors stay in the embedded file.
             nats: NatsServer = request.getfixturevalue("nats_server")
-            return {"EVENT_PROCESSOR_TYPE": "nats", "NATS_URL": nats.url}
+            return nats.settings
         case _:
             raise ValueError(shop)

@@ -9,9 +9,11 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from recsys_cli.ports import Matrix, Vector
-from tests.benchmarks.limits import embedded, pinecone, redis
+from tests.benchmarks.limits import embedded, nats, pinecone, redis, supabase
 from tests.benchmarks.workbench import Workbench
+from tests.nats_server import running_nats
 from tests.pinecone_server import pinecone_apart
+from tests.postgres import running_postgres
 
 
 class Writer(Protocol):
@@ -67,6 +69,39 @@ def _redis(bench: Workbench) -> Iterator[Contender]:
 
 
 @contextlib.contextmanager
+def _nats(bench: Workbench) -> Iterator[Contender]:
+    with running_nats() as server, _embedded(bench) as file:
+
+        def empty() -> None:
+            file.empty()
+            server.clear()
+
+        yield file._replace(
+            name="nats",
+            on={**file.on, **server.settings},
+            empty=empty,
+            publisher=partial(nats.publisher, server.url),
+            drainer=partial(nats.drainer, server.url),
+            has_vectors=False,
+        )
+
+
+@contextlib.contextmanager
+def _supabase(bench: Workbench) -> Iterator[Contender]:
+    del bench
+    with running_postgres() as server:
+        yield Contender(
+            "supabase",
+            server.settings,
+            server.clear,
+            partial(supabase.publisher, server.url),
+            partial(supabase.drainer, server.url),
+            partial(supabase.writer, server.url),
+            partial(supabase.asker, server.url),
+        )
+
+
+@contextlib.contextmanager
 def _pinecone(bench: Workbench) -> Iterator[Contender]:
     """Events in the embedded file, embeddings on the stand-in, whose share is most of the time."""
     with pinecone_apart() as settings, _embedded(bench) as file:
@@ -86,4 +121,4 @@ def _pinecone(bench: Workbench) -> Iterator[Contender]:
         )
 
 
-CONTENDERS = (_embedded, _redis, _pinecone)
+CONTENDERS = (_embedded, _redis, _nats, _supabase, _pinecone)

@@ -51,7 +51,7 @@ FIGURES = {
     "embedded-similar": 2,
     "redis-bytes": 2,
     "memory": 4,
-    "backends": 8,
+    "backends": 13,
 }
 WITHOUT_LIMIT = 5
 WITH_PEER = 3
