@@ -5,6 +5,8 @@ Each branch imports its own adapter, so a command loads the driver it uses and n
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from threading import RLock
 from typing import TYPE_CHECKING
@@ -217,10 +219,11 @@ class Backends:
 
                 return RedisGenerations(self._redis, index=index, dimension=dimension)
             case VectorsBackend.PINECONE:
+                pinecone = self._pinecone
                 from recsys_cli.vectors.pinecone_generations import PineconeGenerations
 
                 return PineconeGenerations(
-                    self._pinecone,
+                    pinecone,
                     self._catalog,
                     index=index,
                     dimension=dimension,
@@ -256,35 +259,13 @@ class Backends:
             ca_certs=self.settings.redis_ca_certs,
         )
 
-    @cached_property
-    def _pinecone(self) -> PineconeIndex:
-        from recsys_cli.connections.pinecone import PineconeIndex
-
-        return PineconeIndex(
-            self.settings.pinecone_host,
-            api_key=self.settings.pinecone_api_key,
-            cloud=self.settings.pinecone_cloud,
-            region=self.settings.pinecone_region,
-            control=self.settings.pinecone_controller_host,
-        )
-
-    @cached_property
-    def _postgres(self) -> PostgresConnection:
-        try:
-            from recsys_cli.connections.postgres import PostgresConnection
-        except ImportError as error:
-            raise MissingDependency(
-                "the Postgres of Supabase needs the package psycopg, which is not installed",
-                hint="pip install 'recsys-cli[supabase]'",
-            ) from error
-        return PostgresConnection(
-            self.settings.supabase_db_url or "", schema=self.settings.supabase_schema
-        )
+    # Asked for before the adapters are imported: they import the driver too, and only here its
+    # absence is one sentence.
 
     @cached_property
     def _nats(self) -> NatsConnection:
-        # Before the adapters that import the driver too: where it is missing, this says so.
-        from recsys_cli.connections.nats import NatsConnection
+        with _extra("nats"):
+            from recsys_cli.connections.nats import NatsConnection
 
         return NatsConnection(
             self.settings.nats_url,
@@ -296,7 +277,41 @@ class Backends:
         )
 
     @cached_property
+    def _postgres(self) -> PostgresConnection:
+        with _extra("supabase"):
+            from recsys_cli.connections.postgres import PostgresConnection
+
+        return PostgresConnection(
+            self.settings.supabase_db_url or "", schema=self.settings.supabase_schema
+        )
+
+    @cached_property
+    def _pinecone(self) -> PineconeIndex:
+        with _extra("pinecone"):
+            from recsys_cli.connections.pinecone import PineconeIndex
+
+        return PineconeIndex(
+            self.settings.pinecone_host,
+            api_key=self.settings.pinecone_api_key,
+            cloud=self.settings.pinecone_cloud,
+            region=self.settings.pinecone_region,
+            control=self.settings.pinecone_controller_host,
+        )
+
+    @cached_property
     def _file(self) -> EmbeddedFile:
         from recsys_cli.connections.sqlite import EmbeddedFile
 
         return EmbeddedFile(self.settings.embedded_path)
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Say what to install where a package of this extra is missing. Raises MissingDependency."""
+    try:
+        yield
+    except ImportError as error:
+        raise MissingDependency(
+            f"{name} is chosen, and the package {error.name} is not installed",
+            hint=f"pip install 'recsys-cli[{name}]'",
+        ) from error

@@ -17,22 +17,14 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from recsys_cli.domain import Health
-from recsys_cli.errors import BackendUnavailable, MissingDependency
-
-try:
-    from nats import errors as driver
-    from nats.aio.client import Client
-
-    from recsys_cli.connections.nats_client import SafeClient, server_facts
-    from recsys_cli.connections.nats_errors import DRIVER_ERRORS, translation
-except ImportError as error:
-    raise MissingDependency(
-        f"NATS is chosen, and the package {error.name} is not installed",
-        hint="pip install 'recsys-cli[nats]'",
-    ) from error
+from nats import errors as driver
+from nats.aio.client import Client
 
 from recsys_cli.connections.nats_access import Access, access
+from recsys_cli.connections.nats_client import SafeClient, server_facts
+from recsys_cli.connections.nats_errors import DRIVER_ERRORS, translation
+from recsys_cli.domain import Health
+from recsys_cli.errors import BackendUnavailable
 
 CONNECT_TIMEOUT_S = 5
 PING_INTERVAL_S = 10

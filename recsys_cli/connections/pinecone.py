@@ -15,20 +15,14 @@ from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
+import pinecone
+from pinecone.errors import NotFoundError, PineconeError
+from pinecone.models.vectors.responses import ListResponse
+
 from recsys_cli.addresses import redact
 from recsys_cli.connections.pinecone_control import ControlPlane
 from recsys_cli.connections.pinecone_errors import translated
-from recsys_cli.errors import MissingDependency, SettingsError
-
-try:
-    import pinecone
-    from pinecone.errors import NotFoundError, PineconeError
-    from pinecone.models.vectors.responses import ListResponse
-except ImportError as error:
-    raise MissingDependency(
-        f"VECTOR_STORE_TYPE=pinecone needs the package {error.name}",
-        hint="pip install 'recsys-cli[pinecone]'",
-    ) from error
+from recsys_cli.errors import SettingsError
 
 _AT_ONCE = 8
 _TIMEOUT_S = 30.0

@@ -18,21 +18,26 @@ main()
 
 
 @pytest.mark.parametrize(
-    ("part", "command"),
+    ("setting", "backend", "package", "command"),
     [
-        ("EVENT_PROCESSOR_TYPE", "lag"),
-        ("EVENT_PROCESSOR_TYPE", "dlq list"),
-        ("EVENT_PROCESSOR_TYPE", "health"),
-        ("CATALOG_TYPE", "health"),
-        ("CATALOG_TYPE", "product show lamp"),
+        ("EVENT_PROCESSOR_TYPE", "nats", "nats", "lag"),
+        ("EVENT_PROCESSOR_TYPE", "nats", "nats", "dlq list"),
+        ("EVENT_PROCESSOR_TYPE", "supabase", "psycopg", "health"),
+        ("CATALOG_TYPE", "nats", "nats", "health"),
+        ("CATALOG_TYPE", "supabase", "psycopg", "product show lamp"),
+        ("VECTOR_STORE_TYPE", "supabase", "psycopg", "similar lamp"),
+        ("VECTOR_STORE_TYPE", "pinecone", "pinecone", "index info"),
     ],
 )
-def test_nats_without_its_driver(part: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(part, "nats")
-    done = run(["nats"], command.split())
+def test_without_its_driver(
+    setting: str, backend: str, package: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(setting, backend)
+    done = run([package], command.split())
     assert done.returncode == 2
-    assert "error: NATS is chosen, and the package nats is not installed" in done.stderr
-    assert "pip install 'recsys-cli[nats]'" in done.stderr
+    said = f"error: {backend} is chosen, and the package {package} is not installed"
+    assert said in done.stderr
+    assert f"pip install 'recsys-cli[{backend}]'" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 import threading
@@ -15,7 +14,7 @@ import pytest
 
 from recsys_cli.connections import pinecone as connection
 from recsys_cli.connections.pinecone import PineconeIndex, Record
-from recsys_cli.errors import BackendRefused, BackendUnavailable, MissingDependency
+from recsys_cli.errors import BackendRefused, BackendUnavailable
 from tests.benchmarks.limits import pinecone
 from tests.commands import Recsys
 from tests.flow.test_main_job import CATALOGUE
@@ -259,14 +258,6 @@ def test_much_is_written_and_read_in_several_requests(
     assert pinecone_server.requests.count("/vectors/upsert") == 3
     assert pinecone_server.requests.count("/vectors/fetch") == 5
     assert sorted(key for page in index.pages("n") for key in page) == sorted(found)
-
-
-def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pinecone", None)
-    monkeypatch.delitem(sys.modules, "recsys_cli.connections.pinecone")
-    with pytest.raises(MissingDependency) as error:
-        importlib.import_module("recsys_cli.connections.pinecone")
-    assert error.value.hint == "pip install 'recsys-cli[pinecone]'"
 
 
 def test_the_stand_in_refuses_what_is_not_in_the_contract(pinecone_server: PineconeServer) -> None:

@@ -117,9 +117,3 @@ def test_restarted_server_loses_nothing(recsys: Recsys, server: PostgresServer) 
     server.start()
     wait_until(lambda: recsys("lag", exits=None).exit_code == 0, 20, "the server answers again")
     assert recsys("lag", "--json").json["lag"] == waiting > 0
-
-
-def test_missing_driver_is_one_sentence(recsys: Recsys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "recsys_cli.connections.postgres", raising=False)
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    assert "pip install 'recsys-cli[supabase]'" in recsys("lag", exits=2).err
