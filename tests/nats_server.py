@@ -46,6 +46,10 @@ class NatsServer:
 
     def start(self, *, wait: bool = True) -> None:
         (self.folder / "nats.conf").write_text(self.config, "utf-8")
+        # The server takes the folder away with the last stream, under one that is just being made.
+        streams = self.folder / "store" / "jetstream" / "$G" / "streams"
+        streams.mkdir(parents=True, exist_ok=True)
+        (streams / "kept").touch()
         command = [_program(), "-c", str(self.folder / "nats.conf")]
         command += ["-js", "-sd", str(self.folder / "store")] if self.jetstream else []
         command += ["-a", "127.0.0.1", "-p", str(self.port)]

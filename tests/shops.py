@@ -8,8 +8,13 @@ from tests.nats_server import NatsServer
 from tests.postgres import PostgresServer
 from tests.servers import RedisServer
 
-SHOPS = ("embedded", "redis", "nats", "supabase", "embedded+pinecone", "redis+pinecone")
-"""``a+b``: events and catalog on a, embeddings on b."""
+EVENT_SHOPS = ("embedded", "redis", "nats", "supabase")
+"""One for each backend of events; NATS has its embeddings in the embedded file."""
+
+ONE_EACH = (*EVENT_SHOPS, "embedded+pinecone")
+"""One for each backend. ``a+b``: events and catalog on a, embeddings on b."""
+
+SHOPS = (*ONE_EACH, "redis+pinecone", "nats+pinecone")
 
 
 def move_to(shop: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,7 +39,6 @@ def _settings(shop: str, request: pytest.FixtureRequest) -> dict[str, str]:
             postgres: PostgresServer = request.getfixturevalue("postgres_server")
             return postgres.settings
         case ["nats"]:
-            # Its vectors stay in the embedded file.
             nats: NatsServer = request.getfixturevalue("nats_server")
             return nats.settings
         case _:

@@ -32,6 +32,7 @@ BACKUP = b"\n".join(
 )
 
 ARGUMENTS: dict[str, list[str]] = {
+    "init": [],
     "import": ["feed.csv"],
     "consume": ["--drain"],
     "doctor": [],

@@ -14,9 +14,9 @@ from recsys_cli.pipeline.model import SharedModels
 from recsys_cli.settings import load
 from recsys_cli.wiring import Backends
 from tests.commands import Recsys
-from tests.shops import SHOPS
+from tests.shops import EVENT_SHOPS
 
-pytestmark = pytest.mark.parametrize("recsys", SHOPS, indirect=True)
+pytestmark = pytest.mark.parametrize("recsys", EVENT_SHOPS, indirect=True)
 
 
 def counted(recsys: Recsys) -> dict[str, int]:

@@ -19,9 +19,9 @@ from recsys_cli.wiring import Backends
 from tests.commands import Recsys
 from tests.faults import FaultyModels
 from tests.servers import wait_until
-from tests.shops import SHOPS
+from tests.shops import EVENT_SHOPS
 
-pytestmark = pytest.mark.parametrize("recsys", SHOPS, indirect=True)
+pytestmark = pytest.mark.parametrize("recsys", EVENT_SHOPS, indirect=True)
 
 
 def publish(recsys: Recsys, folder: Path, names: Sequence[str]) -> None:

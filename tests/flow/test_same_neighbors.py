@@ -10,7 +10,7 @@ import pytest
 from recsys_cli.settings import load
 from recsys_cli.wiring import Backends
 from tests.commands import Recsys
-from tests.shops import SHOPS, move_to
+from tests.shops import ONE_EACH, move_to
 
 FEEDS = [
     "abt_buy/abt.csv",
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.real_data
 
 
 @pytest.mark.parametrize("feed", FEEDS)
-@pytest.mark.parametrize("shop", [shop for shop in SHOPS if shop != "embedded"])
+@pytest.mark.parametrize("shop", ONE_EACH[1:])
 def test_every_shop_finds_the_neighbors_that_the_embedded_file_finds(
     shop: str,
     feed: str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 
 import psycopg
@@ -25,6 +26,7 @@ def publisher(address: str, payloads: Sequence[str]) -> Callable[[], None]:
             some = list(payloads[at : at + _MESSAGES_AT_ONCE])
             session.execute("SELECT pgmq.send_batch(%s::text, %s::jsonb[])", [QUEUE, some])
 
+    weakref.finalize(publish, session.close)
     return publish
 
 
@@ -44,6 +46,7 @@ def drainer(address: str) -> Callable[[], int]:
             session.execute("SELECT pgmq.delete(%s::text, %s::bigint[])", [QUEUE, numbers])
             count += len(rows)
 
+    weakref.finalize(drain, session.close)
     return drain
 
 
@@ -78,6 +81,7 @@ def writer(
                 [column[at : at + _BATCH] for column in columns],
             )
 
+    weakref.finalize(write, session.close)
     return write
 
 
@@ -93,6 +97,7 @@ def asker(address: str) -> Callable[[Vector], list[str]]:
         ).fetchall()
         return [product_id for (product_id,) in rows]
 
+    weakref.finalize(ask, session.close)
     return ask
 
 
