@@ -164,6 +164,7 @@ class _Server(ThreadingHTTPServer):
 def _handler(stand_in: PineconeServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             self._reply()
