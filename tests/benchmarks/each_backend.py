@@ -92,8 +92,12 @@ def _rows(bench: Workbench, stock: Stock, one: Contender) -> list[Row]:
     seconds = medians(interleaved(ways, bench.effort.rounds))
     rows = []
     if one.has_events:
-        rows += [_rate(f"{one.name}: publish", EVENTS_PER_SECOND, stock.size, seconds, "publish")]
-    rows += [_rate(f"{one.name}: consume, own clock", PER_SECOND, stock.size, seconds, "consume")]
+        rows += [
+            _rate(f"on {one.name}: publish", EVENTS_PER_SECOND, stock.size, seconds, "publish")
+        ]
+    rows += [
+        _rate(f"on {one.name}: consume, own clock", PER_SECOND, stock.size, seconds, "consume")
+    ]
     if one.has_vectors:
         one.writer(ids, vectors, metadata)()
         rows += [_query(bench, stock, one, dict(zip(ids, vectors, strict=True)))]
@@ -117,7 +121,7 @@ def _query(bench: Workbench, stock: Stock, one: Contender, vectors: dict[str, Ve
         ways = {"ours": ours(opened), "limit": lambda product_id: bare(vectors[product_id])}
         took = timed(ways, chosen(stock, bench.effort.queries + WARMING), WARMING)
     return Row(
-        stage=f"{one.name}: query, warm",
+        stage=f"on {one.name}: query, warm",
         size=stock.size,
         unit=MS,
         ours=percentile(took["ours"], 50),
