@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from nats.js.api import StorageType, StreamConfig
 
 from recsys_cli.catalogs.nats_kv import NatsCatalog
 from recsys_cli.catalogs.nats_models import STORE, NatsModels
@@ -238,3 +239,27 @@ def test_a_model_removed_while_it_is_put_into_use_stays(
         assert catalog.active_model() == in_use
         assert version_of(in_use) in {stored.version for stored in catalog.models()}
         catalog.use_model(version_of(first))
+
+
+@pytest.mark.long
+def test_a_cluster_has_three_of_each_and_a_reader_that_is_behind_sees_no_damage(
+    nats_cluster_backend: CatalogSide, closing: Callable[[object], None]
+) -> None:
+    """Whichever servers they are connected to."""
+    catalogs = [opened(nats_cluster_backend, closing) for _ in range(6)]
+    model = artifact(1, 30_000_000)
+    assert catalogs[0].offer_model(model) == model
+    for seed in range(2, 22):
+        earlier = model
+        catalogs[seed % 6].save_model(model := artifact(seed, 700_000))
+        assert catalogs[(seed + 1) % 6].use_model(version_of(model))
+        for catalog in catalogs:
+            assert catalog.active_model() in (earlier, model)
+        assert catalogs[(seed + 2) % 6].remove_model(version_of(earlier))
+        assert catalogs[(seed + 3) % 6].active_model() == model
+
+    async def config(client: Client) -> StreamConfig:
+        return (await client.jetstream().stream_info(STREAM)).config
+
+    made = catalogs[0]._connection.call(config)
+    assert (made.num_replicas, made.storage) == (3, StorageType.FILE)
