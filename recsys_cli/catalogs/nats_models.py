@@ -19,7 +19,7 @@ import msgspec
 from recsys_cli.catalogs import nats_streams
 from recsys_cli.catalogs.nats_bucket import Swap
 from recsys_cli.catalogs.nats_keys import Keys, text_of, token
-from recsys_cli.catalogs.nats_objects import Objects, Seen
+from recsys_cli.catalogs.nats_objects import HINT, Objects, Seen
 from recsys_cli.catalogs.nats_streams import WRITTEN_WITHIN_S
 from recsys_cli.domain import BEGINNING, Position, StoredModel, utc_now
 from recsys_cli.errors import InvalidData
@@ -57,8 +57,7 @@ class NatsModels:
                 raise InvalidData(
                     f"the model in use, {_version(active)}, is missing in the object store"
                     f" {self._store}",
-                    hint="recsys model import FILE stores it again;"
-                    " recsys model use VERSION takes another",
+                    hint=HINT,
                 )
         return None
 

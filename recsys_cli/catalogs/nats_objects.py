@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
 
 CHUNKS_A_REQUEST = 1000
+HINT = "recsys model import FILE stores it again; recsys model use VERSION takes another"
+
 _NUID = re.compile(r"(?P<since>[0-9a-f]{8,})-[0-9a-f]{32}")
 
 
@@ -115,8 +117,7 @@ class Objects:
                 raise InvalidData(
                     f"the model {name} in the object store {self._name} is damaged: it is"
                     " incomplete, or not what was stored",
-                    hint="recsys model import FILE stores it again;"
-                    " recsys model use VERSION takes another",
+                    hint=HINT,
                 )
         return None
 
