@@ -22,12 +22,10 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from nats.js.api import DiscardPolicy, StreamConfig
-from nats.js.errors import NotFoundError
 
 from recsys_cli.catalogs import nats_streams
 from recsys_cli.catalogs.nats_streams import (
     EXPECTED_REVISION,
-    NO_MESSAGE,
     PAGE_BYTES,
     WRITTEN_WITHIN_S,
     room,
@@ -101,11 +99,8 @@ class Bucket:
 
     async def newest(self, key: str) -> Entry:
         """Return what is under a key by the word of the leader; values in parts are not read."""
-        try:
-            message = await self._jetstream.get_last_msg(self._stream, self._prefix + key)
-        except NotFoundError as error:
-            if error.err_code != NO_MESSAGE:
-                raise
+        message = await nats_streams.by_leader(self._client, self._stream, self._prefix + key)
+        if message is None:
             return ABSENT
         return _entry(message.data or b"", message.seq or 0, message.headers or {})
 

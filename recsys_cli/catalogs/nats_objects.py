@@ -25,10 +25,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from nats.js.api import DiscardPolicy, StorageType, StreamConfig
-from nats.js.errors import NotFoundError
 
 from recsys_cli.catalogs import nats_streams
-from recsys_cli.catalogs.nats_streams import EXPECTED_REVISION, NO_MESSAGE, WRITTEN_WITHIN_S
+from recsys_cli.catalogs.nats_streams import EXPECTED_REVISION, WRITTEN_WITHIN_S
 from recsys_cli.connections.nats_client import replicas_in
 from recsys_cli.connections.nats_errors import DRIVER_ERRORS
 from recsys_cli.errors import InvalidData
@@ -92,11 +91,8 @@ class Objects:
 
     async def look(self, name: str) -> Seen:
         """Return what there is under this name."""
-        try:
-            message = await self._jetstream.get_last_msg(self._stream, self._about(name))
-        except NotFoundError as error:
-            if error.err_code != NO_MESSAGE:
-                raise
+        message = await nats_streams.by_leader(self._client, self._stream, self._about(name))
+        if message is None:
             return Seen(None, 0)
         try:
             info = msgspec.json.decode(message.data or b"", type=Info)
@@ -207,16 +203,12 @@ class Objects:
     async def _chunks_of_leader(self, info: Info) -> bytes:
         """Return what the leader has: a trip a chunk, for who has met a replica that is behind."""
         found: list[bytes] = []
-        at, subject = 1, self._chunk(info.nuid)
-        try:
-            while True:
-                message = await self._jetstream.get_msg(self._stream, at, subject, next=True)
-                found.append(message.data or b"")
-                at = (message.seq or at) + 1
-        except NotFoundError as error:
-            if error.err_code != NO_MESSAGE:
-                raise
-            return b"".join(found)
+        ask, subject = nats_streams.by_leader, self._chunk(info.nuid)
+        start = 1
+        while message := await ask(self._client, self._stream, subject, start):
+            found.append(message.data or b"")
+            start = (message.seq or start) + 1
+        return b"".join(found)
 
     def _chunk(self, nuid: str) -> str:
         return f"$O.{self._name}.C.{nuid}"

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
     from nats.js import JetStreamContext
+    from nats.js.api import RawStreamMsg
 
     from recsys_cli.connections.nats import NatsConnection
 
 REQUEST_TIMEOUT_S = 10.0
+FIRST_PATIENCE_S = 0.5
 PAUSE_S = 0.02
 PAGE_BYTES = 8 * 1024 * 1024
 HEADROOM_BYTES = 16 * 1024
@@ -32,7 +34,7 @@ EXPECTED_REVISION = "Nats-Expected-Last-Subject-Sequence"
 _WRONG_REVISION = (10071, 10164)
 _STREAM_EXISTS = 10058
 _NO_STREAM = 10059
-NO_MESSAGE = 10037
+_NO_MESSAGE = 10037
 
 
 class Made(Protocol):
@@ -103,6 +105,31 @@ async def ask(
             yield message, headers
     finally:
         await answers.unsubscribe()
+
+
+async def by_leader(
+    client: Client, stream: str, subject: str, start: int | None = None
+) -> RawStreamMsg | None:
+    """Return a subject's last message by the word of the leader, or its first from ``start`` on.
+
+    None where there is none. Where no leader is elected yet nobody hears the question and nobody
+    says so: it is asked again, with twice the patience.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + REQUEST_TIMEOUT_S
+    patience_s = FIRST_PATIENCE_S
+    while True:
+        jetstream = client.jetstream(timeout=patience_s)
+        try:
+            return await jetstream.get_msg(stream, start, subject, next=start is not None)
+        except NotFoundError as error:
+            if error.err_code != _NO_MESSAGE:
+                raise
+            return None
+        except TimeoutError:
+            patience_s = min(2 * patience_s, deadline - loop.time())
+            if patience_s <= 0:
+                raise
 
 
 async def publish(
