@@ -21,6 +21,7 @@ from recsys_cli.domain import Position
 from recsys_cli.errors import BackendUnavailable, InvalidData
 from recsys_cli.ports import version_of
 from tests.contract.conftest import CatalogSide
+from tests.nats_cluster import NatsCluster
 from tests.nats_server import running_nats
 
 if TYPE_CHECKING:
@@ -263,3 +264,20 @@ def test_a_cluster_has_three_of_each_and_a_reader_that_is_behind_sees_no_damage(
 
     made = catalogs[0]._connection.call(config)
     assert (made.num_replicas, made.storage) == (3, StorageType.FILE)
+
+
+@pytest.mark.long
+def test_a_cluster_that_lost_the_leader_of_the_models_has_them_still(
+    nats_cluster: NatsCluster,
+    nats_cluster_backend: CatalogSide,
+    closing: Callable[[object], None],
+) -> None:
+    catalog = opened(nats_cluster_backend, closing)
+    first, other = artifact(1, 3_000_000), artifact(2, 3_000_000)
+    assert catalog.offer_model(first) == first
+    nats_cluster.lose_leader(STREAM, kill=True)
+    catalog.close()
+    assert catalog.active_model() == first
+    catalog.save_model(other)
+    assert catalog.use_model(version_of(other))
+    assert catalog.model(version_of(other)) == other
