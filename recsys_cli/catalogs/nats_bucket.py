@@ -15,39 +15,32 @@ written.
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from nats.errors import NoRespondersError
 from nats.js.api import DiscardPolicy, StreamConfig
-from nats.js.errors import APIError, BadRequestError, NoStreamResponseError
 
+from recsys_cli.catalogs import nats_streams
+from recsys_cli.catalogs.nats_streams import (
+    EXPECTED_REVISION,
+    PAGE_BYTES,
+    WRITTEN_WITHIN_S,
+    room,
+)
 from recsys_cli.connections.nats_client import replicas_in
 from recsys_cli.errors import InvalidData
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
-    from nats.aio.msg import Msg
 
 KEYS_A_REQUEST = 1000
 """The server looks up 1024 subjects at once and not one more."""
 
-PART_BYTES = 512 * 1024
-PAGE_BYTES = 8 * 1024 * 1024
-HEADROOM_BYTES = 16 * 1024
-"""Left of the server's message limit for subject and headers."""
-
 PARTS_HEADER = "Recsys-Parts"
-EXPECTED_REVISION = "Nats-Expected-Last-Subject-Sequence"
-WRONG_REVISION = (10071, 10164)
-STREAM_EXISTS = 10058
 READS_OF_PARTS = 5
-WRITTEN_WITHIN_S = 3600
-"""Whoever writes parts has put their key by then, or never will."""
 
 _PART = re.compile(r"part\.(?P<name>(?P<since>[0-9a-f]+)-[0-9a-f]+)\.\d+\.(?P<key>.+)")
 
@@ -76,12 +69,11 @@ class Bucket:
     Raises the driver's errors, which the connection translates, and InvalidData.
     """
 
-    def __init__(self, client: Client, name: str, *, timeout_s: float) -> None:
+    def __init__(self, client: Client, name: str) -> None:
         self._client = client
         self._stream = f"KV_{name}"
         self._prefix = f"$KV.{name}."
-        self._timeout_s = timeout_s
-        self._jetstream = client.jetstream(timeout=timeout_s)
+        self._jetstream = client.jetstream(timeout=nats_streams.REQUEST_TIMEOUT_S)
 
     async def create(self) -> None:
         """Make the bucket unless it exists."""
@@ -96,11 +88,7 @@ class Bucket:
             allow_rollup_hdrs=True,
             deny_delete=True,
         )
-        try:
-            await self._jetstream.add_stream(config)
-        except BadRequestError as error:
-            if error.err_code != STREAM_EXISTS:  # made with other replicas or limits: as they like
-                raise
+        await nats_streams.create(self._jetstream, config)
 
     async def read(self, keys: Sequence[str]) -> dict[str, Entry]:
         """Return what is under each key, ABSENT where nothing ever was."""
@@ -108,6 +96,13 @@ class Bucket:
         cut = [key for key, entry in found.items() if entry.parts]
         whole = await asyncio.gather(*(self._whole(key, found[key]) for key in cut))
         return {key: found.get(key, ABSENT) for key in keys} | dict(zip(cut, whole, strict=True))
+
+    async def newest(self, key: str) -> Entry:
+        """Return what is under a key by the word of the leader; values in parts are not read."""
+        message = await nats_streams.by_leader(self._client, self._stream, self._prefix + key)
+        if message is None:
+            return ABSENT
+        return _entry(message.data or b"", message.seq or 0, message.headers or {})
 
     async def swap(self, swaps: Mapping[str, Swap]) -> list[str]:
         """Put each value where the revision is still the one seen; return the keys where not."""
@@ -145,13 +140,7 @@ class Bucket:
 
     async def purge(self, pattern: str) -> int:
         """Remove the keys, as if they had never been; return how many there were."""
-        body = json.dumps({"filter": self._prefix + pattern}).encode()
-        subject = f"$JS.API.STREAM.PURGE.{self._stream}"
-        reply = await self._client.request(subject, body, timeout=self._timeout_s)
-        answer: dict[str, Any] = json.loads(reply.data)
-        if "error" in answer:
-            raise APIError.from_error(answer["error"])
-        return int(answer.get("purged", 0))
+        return await nats_streams.purge(self._client, self._stream, self._prefix + pattern)
 
     async def remove(self, key: str) -> bool:
         """Remove a key and its parts; return whether it was there."""
@@ -175,14 +164,9 @@ class Bucket:
         left = [n for n, key in owners.items() if now.get(key, ABSENT).parts.partition(":")[0] != n]
         return sum([await self.purge(_parts_of(name)) for name in left])
 
-    @property
-    def _room(self) -> int:
-        """How many bytes fit into one message, beside its subject and headers."""
-        return min(PART_BYTES, max(self._client.max_payload - HEADROOM_BYTES, HEADROOM_BYTES))
-
     async def _read(self, keys: Sequence[str]) -> dict[str, Entry]:
         """Return what is under those keys that have something; values in parts are not read."""
-        requests = [self._read_some(some) for some in _requests(keys, self._room)]
+        requests = [self._read_some(some) for some in _requests(keys, room(self._client))]
         return {k: e for part in await asyncio.gather(*requests) for k, e in part.items()}
 
     async def _read_some(self, keys: Sequence[str]) -> dict[str, Entry]:
@@ -197,58 +181,25 @@ class Bucket:
         return found
 
     async def _ask(self, request: Mapping[str, object]) -> AsyncIterator[tuple[str, Entry]]:
-        """Yield what the direct-get service answers, up to its end-of-batch."""
-        inbox = self._client.new_inbox()
-        answers = await self._client.subscribe(inbox)
-        try:
-            body = json.dumps(request).encode()
-            subject = f"$JS.API.DIRECT.GET.{self._stream}"
-            await self._client.publish(subject, body, reply=inbox)
-            while True:
-                message = await answers.next_msg(timeout=self._timeout_s)
-                headers = message.headers or {}
-                status = headers.get("Status", "")
-                if status in ("204", "404"):
-                    return
-                if status == "503":
-                    raise NoStreamResponseError
-                if status:
-                    raise APIError(code=int(status), description=headers.get("Description", ""))
-                yield self._entry(message, headers)
-        finally:
-            await answers.unsubscribe()
-
-    def _entry(self, message: Msg, headers: Mapping[str, str]) -> tuple[str, Entry]:
-        key = headers["Nats-Subject"].removeprefix(self._prefix)
-        revision = int(headers["Nats-Sequence"])
-        if "KV-Operation" in headers or "Nats-Marker-Reason" in headers:
-            return key, Entry(None, revision)
-        return key, Entry(message.data, revision, headers.get(PARTS_HEADER, ""))
+        async for message, headers in nats_streams.ask(self._client, self._stream, request):
+            key = headers["Nats-Subject"].removeprefix(self._prefix)
+            yield key, _entry(message.data, int(headers["Nats-Sequence"]), headers)
 
     async def _swap(self, key: str, swap: Swap) -> bool:
         headers = {EXPECTED_REVISION: str(swap.seen.revision)}
         value = swap.value
-        if len(value) > self._room:
+        if len(value) > room(self._client):
             headers[PARTS_HEADER] = await self._put_parts(key, value)
             value = b""
-        is_done = await self._publish(key, value, headers)
+        is_done = await nats_streams.publish(self._jetstream, self._prefix + key, value, headers)
         useless = swap.seen.parts if is_done else headers.get(PARTS_HEADER, "")
         if useless:
             await self.purge(_parts_of(useless))
         return is_done
 
-    async def _publish(self, key: str, value: bytes, headers: dict[str, str]) -> bool:
-        try:
-            await self._jetstream.publish(self._prefix + key, value, headers=headers)
-        except APIError as error:
-            if error.err_code in WRONG_REVISION:
-                return False
-            raise
-        return True
-
     async def _put_parts(self, key: str, value: bytes) -> str:
         """Write the parts of a value; return ``{name}:{count}``."""
-        name, size = f"{int(time.time()):x}-{uuid.uuid4().hex}", self._room
+        name, size = f"{int(time.time()):x}-{uuid.uuid4().hex}", room(self._client)
         cuts = [value[start : start + size] for start in range(0, len(value), size)]
         for number, cut in enumerate(cuts):  # one by one: at most one part waits in the driver
             await self._jetstream.publish(f"{self._prefix}part.{name}.{number}.{key}", cut)
@@ -275,6 +226,12 @@ class Bucket:
         )
 
 
+def _entry(value: bytes, revision: int, headers: Mapping[str, str]) -> Entry:
+    if "KV-Operation" in headers or "Nats-Marker-Reason" in headers:
+        return Entry(None, revision)
+    return Entry(value, revision, headers.get(PARTS_HEADER, ""))
+
+
 def _parts_of(parts: str) -> str:
     return f"part.{parts.partition(':')[0]}.>"
 
@@ -291,8 +248,3 @@ def _requests(keys: Sequence[str], room: int) -> Iterator[list[str]]:
         some.append(key)
     if some:
         yield some
-
-
-def is_missing(error: BaseException) -> bool:
-    """Tell whether the error says that there is no bucket (yet)."""
-    return isinstance(error, NoStreamResponseError | NoRespondersError)

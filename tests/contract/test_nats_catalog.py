@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import random
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -14,7 +11,6 @@ from recsys_cli.catalogs.nats_kv import NatsCatalog
 from recsys_cli.domain import EventType, Fields, Position, ProductEvent
 from recsys_cli.errors import InvalidData
 from recsys_cli.merge import ProductState, state_of
-from recsys_cli.ports import version_of
 from tests.contract.conftest import CatalogSide
 
 
@@ -31,13 +27,8 @@ def created(number: int, fields: Fields) -> ProductState:
     return state_of(event, Position(number, 0))
 
 
-def artifact(seed: int, size: int) -> bytes:
-    content = random.Random(seed).randbytes(size)
-    return content + hashlib.sha256(content).digest()
-
-
 def parts(catalog: NatsCatalog) -> int:
-    return sum(len(page) for page in catalog._pages("part.>", 1000))
+    return sum(len(page) for page in catalog._keys.pages("part.>", 1000))
 
 
 SMALL = created(2, {"name": "Lamp"})
@@ -61,7 +52,7 @@ def test_parts_go_with_their_value(catalog: NatsCatalog) -> None:
 
 def test_whoever_loses_a_swap_leaves_no_parts(catalog: NatsCatalog) -> None:
     catalog.merge({"a": SMALL})
-    lost = catalog._swap({"state.a": Swap(Entry(None, 0), b"y" * 700_000)})
+    lost = catalog._keys.swap({"state.a": Swap(Entry(None, 0), b"y" * 700_000)})
     assert lost == ["state.a"]
     assert catalog.get(["a"]) == {"a": SMALL}
     assert parts(catalog) == 0
@@ -71,26 +62,19 @@ def test_a_value_without_its_parts_is_damaged_and_stands_in_nobodys_way(
     catalog: NatsCatalog,
 ) -> None:
     catalog.merge({"a": LARGE, "b": SMALL})
-    catalog._run(lambda bucket: bucket.purge("part.>"))
+    catalog._keys.run(lambda bucket: bucket.purge("part.>"))
     with pytest.raises(InvalidData, match=r"state\.a"):
         catalog.get(["a"])
     assert [product.id for product in catalog.products()] == ["b"]
 
 
-def test_models_and_notes_may_be_large(catalog: NatsCatalog) -> None:
-    one, other = artifact(1, 3_000_000), artifact(2, 3_000_000)
-    assert catalog.offer_model(one) == one
-    assert catalog.offer_model(other) == one
-    catalog.save_model(other)
-    assert catalog.model(version_of(other)) == other
-    assert catalog.remove_model(version_of(other))
-    assert catalog.active_model() == one
-    assert parts(catalog) == 6
+def test_notes_may_be_large(catalog: NatsCatalog) -> None:
     assert catalog.swap_note("n", None, b"y" * 2_000_000)
+    assert parts(catalog) == 4
     assert not catalog.swap_note("n", b"z", b"")
     assert catalog.swap_note("n", b"y" * 2_000_000, b"z")
     assert catalog.note("n") == b"z"
-    assert parts(catalog) == 6
+    assert parts(catalog) == 0
 
 
 @pytest.mark.parametrize(
@@ -107,7 +91,7 @@ def test_a_key_deleted_by_hand_is_absent_and_can_come_back(catalog: NatsCatalog)
     catalog.merge({"a": SMALL, "b": SMALL})
 
     async def delete(client: object) -> None:
-        bucket = await client.jetstream().key_value(catalog._bucket)  # type: ignore[attr-defined]
+        bucket = await client.jetstream().key_value(catalog._keys.bucket)  # type: ignore[attr-defined]
         await bucket.delete("state.a")
 
     catalog._connection.call(delete)
@@ -121,7 +105,7 @@ def test_a_bucket_deleted_by_hand_is_made_anew(catalog: NatsCatalog) -> None:
     catalog.merge({"a": LARGE})
 
     async def delete(client: object) -> None:
-        await client.jetstream().delete_key_value(catalog._bucket)  # type: ignore[attr-defined]
+        await client.jetstream().delete_key_value(catalog._keys.bucket)  # type: ignore[attr-defined]
 
     catalog._connection.call(delete)
     assert catalog.get(["a"]) == {}
@@ -155,29 +139,11 @@ def test_what_a_killed_writer_left_is_swept(catalog: NatsCatalog) -> None:
         await bucket._put_parts("state.a", b"y" * 700_000)
         await bucket._put_parts("state.never", b"y" * 700_000)
 
-    catalog._run(leave)
+    catalog._keys.run(leave)
     assert parts(catalog) == kept + 4
-    catalog.save_model(artifact(1, 100))
+    catalog.save_model(b"model")
     assert parts(catalog) == kept + 4  # they might still be written
-    assert catalog._run(lambda bucket: bucket.sweep(older_than_s=-1)) == 4
+    assert catalog._keys.run(lambda bucket: bucket.sweep(older_than_s=-1)) == 4
     assert parts(catalog) == kept
     assert catalog.get(["a"]) == {"a": LARGE}
-    assert catalog._run(lambda bucket: bucket.sweep(older_than_s=-1)) == 0
-
-
-def test_a_model_removed_while_it_is_put_into_use_stays(
-    catalog: NatsCatalog, nats_backend: CatalogSide, closing: Callable[[object], None]
-) -> None:
-    """Whichever of the two is first, the model in use is there."""
-    other = nats_backend.catalog()
-    closing(other)
-    catalog.save_model(first := artifact(1, 100))
-    catalog.use_model(version_of(first))
-    for seed in range(2, 12):
-        catalog.save_model(model := artifact(seed, 100))
-        version = version_of(model)
-        with ThreadPoolExecutor() as pool:
-            using = pool.submit(catalog.use_model, version)
-            pool.submit(other.remove_model, version)
-        assert catalog.active_model() == (model if using.result() else first)
-        catalog.use_model(version_of(first))
+    assert catalog._keys.run(lambda bucket: bucket.sweep(older_than_s=-1)) == 0

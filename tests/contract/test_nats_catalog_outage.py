@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from recsys_cli.catalogs.nats_kv import NatsCatalog
+from recsys_cli.catalogs.nats_objects import Objects
 from recsys_cli.connections.nats import NatsConnection
 from recsys_cli.domain import EventType, Fields, Position, ProductEvent
 from recsys_cli.errors import BackendUnavailable
@@ -120,3 +121,25 @@ def test_a_server_that_takes_small_messages_gets_more_parts(
         states = {f"p{number}": named(1, "x" * 300_000) for number in range(5)}
         assert catalog.merge(states) == states
         assert catalog.get(list(states)) == states
+
+
+def test_a_server_killed_while_a_model_is_stored(
+    server: NatsServer, closing: Callable[[object], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = opened(server, closing)
+    model = bytes(10_000_000) + b"checksum" * 4
+    chunk_of, chunks = Objects._chunk, iter(range(1_000))
+
+    def chunk(objects: Objects, nuid: str) -> str:
+        if next(chunks) == 10:
+            server.stop(kill=True)
+        return chunk_of(objects, nuid)
+
+    monkeypatch.setattr(Objects, "_chunk", chunk)
+    with pytest.raises(BackendUnavailable):
+        catalog.offer_model(model)
+    server.start()
+    assert catalog.active_model() is None
+    assert catalog.models() == []
+    assert catalog.offer_model(model) == model
+    assert catalog.active_model() == model

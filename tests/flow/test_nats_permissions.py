@@ -13,6 +13,7 @@ from recsys_cli.errors import BackendRefused
 from recsys_cli.merge import state_of
 from recsys_cli.pipeline.dead_letters import LetterChoice, newest, purge, replay
 from recsys_cli.pipeline.products import put_product, update_product
+from recsys_cli.ports import version_of
 from recsys_cli.settings import load
 from recsys_cli.wiring import Backends
 from tests.flow.test_permissions import CLAIM_IDLE_MS, consume, work
@@ -50,9 +51,11 @@ def give_up(opened: Backends) -> None:
 
 
 def work_on_nats(opened: Backends) -> None:
-    """What any worker does, with a state of several parts and a dead letter."""
+    """What any worker does, with a state of several parts, a model removed, a dead letter."""
     work(opened)
     events, catalog = opened.get_event_processor(), opened.get_catalog()
+    catalog.save_model(b"another model")
+    assert catalog.remove_model(version_of(b"another model"))
     large = ProductEvent(
         type=EventType.CREATE, product_id="carpet", fields={"description": "x" * 700_000}
     )

@@ -1,0 +1,174 @@
+"""What the key-value bucket and the object store have in common: each is one JetStream stream."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from nats.errors import NoRespondersError
+from nats.js.api import StreamConfig
+from nats.js.errors import APIError, BadRequestError, NoStreamResponseError, NotFoundError
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+    from nats.js import JetStreamContext
+    from nats.js.api import RawStreamMsg
+
+    from recsys_cli.connections.nats import NatsConnection
+
+REQUEST_TIMEOUT_S = 10.0
+FIRST_PATIENCE_S = 0.5
+PAUSE_S = 0.02
+PAGE_BYTES = 8 * 1024 * 1024
+HEADROOM_BYTES = 16 * 1024
+"""Left of the server's message limit for subject and headers."""
+
+PART_BYTES = 512 * 1024
+WRITTEN_WITHIN_S = 3600
+"""Whoever writes something in parts is done by then, or never will be."""
+
+EXPECTED_REVISION = "Nats-Expected-Last-Subject-Sequence"
+_WRONG_REVISION = (10071, 10164)
+_STREAM_EXISTS = 10058
+_NO_STREAM = 10059
+_NO_MESSAGE = 10037
+
+
+class Made(Protocol):
+    """What is made where it is missing."""
+
+    async def create(self) -> None: ...
+
+
+Store = TypeVar("Store", bound=Made)
+Result = TypeVar("Result")
+
+
+def run(
+    connection: NatsConnection,
+    make: Callable[[Client], Store],
+    work: Callable[[Store], Awaitable[Result]],
+) -> Result:
+    """Run ``work`` on what ``make`` returns; where there is no stream, make it and run it again."""
+
+    async def working(client: Client) -> Result:
+        store = make(client)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + REQUEST_TIMEOUT_S
+        while True:
+            try:
+                return await work(store)
+            except Exception as error:
+                if not _is_missing(error) or loop.time() > deadline:
+                    raise
+            # In a cluster the replicas of a new stream answer a moment after its creation.
+            await store.create()
+            await asyncio.sleep(PAUSE_S)
+
+    return connection.call(working)
+
+
+async def create(jetstream: JetStreamContext, config: StreamConfig) -> None:
+    """Make the stream unless it exists; made with other replicas or limits it is as they like."""
+    try:
+        await jetstream.add_stream(config)
+    except BadRequestError as error:
+        if error.err_code != _STREAM_EXISTS:
+            raise
+
+
+async def ask(
+    client: Client, stream: str, request: Mapping[str, object]
+) -> AsyncIterator[tuple[Msg, Mapping[str, str]]]:
+    """Yield what the stream's direct-get service answers, up to its end-of-batch.
+
+    Any replica may answer, so in a cluster this can be a moment old.
+    """
+    inbox = client.new_inbox()
+    answers = await client.subscribe(inbox)
+    try:
+        subject = f"$JS.API.DIRECT.GET.{stream}"
+        await client.publish(subject, json.dumps(request).encode(), reply=inbox)
+        while True:
+            message = await answers.next_msg(timeout=REQUEST_TIMEOUT_S)
+            headers = message.headers or {}
+            status = headers.get("Status", "")
+            if status in ("204", "404"):
+                return
+            if status == "503":
+                raise NoStreamResponseError
+            if status:
+                raise APIError(code=int(status), description=headers.get("Description", ""))
+            yield message, headers
+    finally:
+        await answers.unsubscribe()
+
+
+async def by_leader(
+    client: Client, stream: str, subject: str, start: int | None = None
+) -> RawStreamMsg | None:
+    """Return a subject's last message by the word of the leader, or its first from ``start`` on.
+
+    None where there is none. Where no leader is elected yet nobody hears the question and nobody
+    says so: it is asked again, with twice the patience.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + REQUEST_TIMEOUT_S
+    patience_s = FIRST_PATIENCE_S
+    while True:
+        jetstream = client.jetstream(timeout=patience_s)
+        try:
+            return await jetstream.get_msg(stream, start, subject, next=start is not None)
+        except NotFoundError as error:
+            if error.err_code != _NO_MESSAGE:
+                raise
+            return None
+        except TimeoutError:
+            patience_s = min(2 * patience_s, deadline - loop.time())
+            if patience_s <= 0:
+                raise
+
+
+async def publish(
+    jetstream: JetStreamContext, subject: str, value: bytes, headers: dict[str, str]
+) -> bool:
+    """Publish; return False where ``headers`` expect another revision."""
+    try:
+        await jetstream.publish(subject, value, headers=headers)
+    except APIError as error:
+        if error.err_code in _WRONG_REVISION:
+            return False
+        raise
+    return True
+
+
+async def purge(client: Client, stream: str, subject: str, up_to: int | None = None) -> int:
+    """Remove a subject's messages as if they had never been; return how many there were.
+
+    ``up_to``: the last revision that goes.
+    """
+    request: dict[str, object] = {"filter": subject}
+    if up_to is not None:
+        request["seq"] = up_to + 1
+    reply = await client.request(
+        f"$JS.API.STREAM.PURGE.{stream}", json.dumps(request).encode(), timeout=REQUEST_TIMEOUT_S
+    )
+    answer: dict[str, Any] = json.loads(reply.data)
+    if "error" in answer:
+        raise APIError.from_error(answer["error"])
+    return int(answer.get("purged", 0))
+
+
+def room(client: Client) -> int:
+    """Return how many bytes fit into one message, beside its subject and headers."""
+    return min(PART_BYTES, max(client.max_payload - HEADROOM_BYTES, HEADROOM_BYTES))
+
+
+def _is_missing(error: BaseException) -> bool:
+    """Tell whether the error says that there is no stream (yet)."""
+    if isinstance(error, NotFoundError):
+        return error.err_code == _NO_STREAM
+    return isinstance(error, NoStreamResponseError | NoRespondersError)
