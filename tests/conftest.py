@@ -131,13 +131,16 @@ def real_data() -> Path:
     return REAL_DATA
 
 
-@pytest.fixture(params=["embedded", "redis", "supabase"])
+@pytest.fixture(params=["embedded", "redis", pytest.param("supabase", marks=pytest.mark.long)])
 def recsys(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Recsys:
-    """The command line, on an empty embedded file, an empty Redis, and an empty Postgres."""
+    """The command line, on an empty embedded file and an empty Redis; at length on Postgres too.
+
+    Tests of what depends on the backend name the shops of ``tests/shops.py`` instead.
+    """
     move_to(request.param, request, monkeypatch)
     return Recsys(monkeypatch, capsys)
 

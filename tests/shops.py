@@ -14,6 +14,9 @@ EVENT_SHOPS = ("embedded", "redis", "nats", "supabase")
 ONE_EACH = (*EVENT_SHOPS, "embedded+pinecone")
 """One for each backend. ``a+b``: events and catalog on a, embeddings on b."""
 
+VECTOR_SHOPS = ("embedded", "redis", "supabase")
+"""One for each backend of embeddings that shows at once what was written."""
+
 SHOPS = (*ONE_EACH, "redis+pinecone", "nats+pinecone")
 
 

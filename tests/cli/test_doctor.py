@@ -15,9 +15,9 @@ from recsys_cli.wiring import Backends
 from tests.commands import Recsys
 from tests.flow.test_reembed import SHOP
 from tests.servers import RedisServer
-from tests.shops import SHOPS
+from tests.shops import ONE_EACH
 
-on_every_shop = pytest.mark.parametrize("recsys", SHOPS, indirect=True)
+on_every_shop = pytest.mark.parametrize("recsys", ONE_EACH, indirect=True)
 ROW = np.eye(1, 384, dtype=np.float32)[0]
 
 

@@ -18,7 +18,10 @@ from recsys_cli.settings import load
 from recsys_cli.wiring import Backends
 from tests.commands import Recsys, recsys_process
 from tests.servers import wait_until
+from tests.shops import VECTOR_SHOPS
 from tests.visitors import WORDS, Asking, Busy, Shopping
+
+pytestmark = pytest.mark.parametrize("recsys", VECTOR_SHOPS, indirect=True)
 
 SHOP = Path(__file__).parents[2] / "sample_data" / "products.csv"
 UPDATE = SHOP.with_name("update.csv")
