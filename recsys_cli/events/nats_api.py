@@ -51,6 +51,8 @@ class Stored(NamedTuple):
     sequence: int
     subject: str
     body: bytes
+    message_id: str = ""
+    """Of what ``get`` has asked for, where its publisher gave it one."""
 
 
 class Missing(Exception):
@@ -146,7 +148,9 @@ def found(reply: Msg) -> Stored | None:
     except Missing:
         return None
     body = base64.b64decode(message.get("data", ""))
-    return Stored(message["seq"], message["subject"], body)
+    headers = base64.b64decode(message.get("hdrs", "")).decode("utf-8", "replace")
+    named = dict(line.partition(":")[::2] for line in headers.split("\r\n"))
+    return Stored(message["seq"], message["subject"], body, named.get(MESSAGE_ID, "").strip())
 
 
 async def get_one(client: Client, stream: str, **which: object) -> Stored | None:
@@ -202,7 +206,12 @@ async def make_streams(client: Client, names: Names) -> None:
     first = time.time_ns() // 1000
     common: Facts = {"storage": "file", "num_replicas": replicas_in(client), "allow_direct": True}
     events = {"name": names.stream, "subjects": [names.subjects], "first_seq": first}
-    dead = {"name": names.dead, "subjects": [names.dead_subjects], "first_seq": first}
+    dead: Facts = {
+        "name": names.dead,
+        "subjects": [names.dead_subjects],
+        "first_seq": first,
+        "max_msgs_per_subject": 1,
+    }
     groups: Facts = {
         "name": names.groups,
         "subjects": [names.keys],

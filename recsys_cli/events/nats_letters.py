@@ -10,16 +10,21 @@ To bury an event is to keep its letter, then to acknowledge it. The letter has a
 event alone, on which it may only be the first: who is killed in between leaves the event pending,
 on its last attempt, and whoever buries it next finds the letter there and only acknowledges.
 
-To replay a letter is to publish its event, then to delete it. The message id is the letter's: who
-is killed in between leaves the letter, and the next replay, within the stream's duplicates window
-(two minutes), deletes it and publishes nothing. Later, the event comes a second time, at the
-position where it first stood, and changes nothing.
+To replay a letter is to publish its event, then to delete it. The message id names the letter and
+the end of its subject, ``replay.{letter}.{sequence}``. Who is killed in between leaves the letter:
+
+- The next replay, within the stream's duplicates window (two minutes), deletes it and publishes
+  nothing. Later, the event comes a second time, at the position where it first stood, and changes
+  nothing.
+- Should the event die again, its new letter takes the place of the one that was left, in one step:
+  a subject holds one letter. Only of what is word for word what the replay published.
+- Should it succeed, the letter stays. The next replay of it changes nothing, and drops it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -31,7 +36,7 @@ from recsys_cli.deliveries import DeadLetter
 from recsys_cli.events import codec
 from recsys_cli.events import nats_api as api
 from recsys_cli.events.nats_api import EXPECTED, MESSAGE_ID, Conflict, Missing, Request, Stored
-from recsys_cli.events.nats_names import Names, decode, encode
+from recsys_cli.events.nats_names import Names, decode, encode, entry_id, sequence
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -44,6 +49,7 @@ _WIDEST = 8 * _PAGE
 _HEADERS_BYTES = 1024
 _LARGEST_ID = 2**63
 _DELETE_FAILED = 10057
+_REPLAY_ID = re.compile(r"replay\.([0-9]{1,19})\.([0-9]{1,19})")
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
@@ -73,20 +79,26 @@ class NatsDeadLetters:
             return False
 
         async def replay(client: Client) -> bool:
-            if await self._get(client, number) is None:
+            found = await self._get(client, number)
+            if found is None:
                 return False
+            place = found.subject.rpartition(".")[2]
             fields = letter.as_replayed
             request = Request(
                 self._names.subject(fields.get("product_id", "")),
                 encode(fields),
-                {MESSAGE_ID: f"replay.{number}"},
+                {MESSAGE_ID: f"replay.{number}.{place}"},
             )
             try:
                 await self._put(client, request)
             except NoRespondersError:
                 await api.make_streams(client, self._names)
                 await self._put(client, request)
-            return await self._delete(client, [number]) == 1
+            if await self._delete(client, [number]) == 1:
+                return True
+            # The event may have died again already, and its letter taken the place of this one.
+            dead = self._names.dead
+            return await api.get_one(client, dead, last_by_subj=found.subject) is not None
 
         return self._connection.call(replay)
 
@@ -148,13 +160,49 @@ class NatsDeadLetters:
 async def keep(client: Client, names: Names, group: str, letters: Sequence[DeadLetter]) -> None:
     """Store each letter unless the group has one of that event already."""
     most = client.max_payload - _HEADERS_BYTES
+    places = await _places(client, names, group, letters)
     requests = [
-        Request(names.letter(group, letter.entry_id), _encoded(letter, most), {EXPECTED: "0"})
-        for letter in letters
+        Request(subject, _encoded(letter, most), {EXPECTED: str(replaced)})
+        for letter, (subject, replaced) in zip(letters, places, strict=True)
     ]
-    for reply in await api.ask_many(client, requests):
-        with suppress(Conflict):
+    replies = await api.ask_many(client, requests)
+    again = []
+    for letter, (_, replaced), reply in zip(letters, places, replies, strict=True):
+        try:
             api.answer(reply)
+        except Conflict:
+            if replaced:
+                again.append(letter)
+    if again:
+        # What they should have replaced is gone meanwhile: replayed, purged or replaced.
+        await keep(client, names, group, again)
+
+
+async def _places(
+    client: Client, names: Names, group: str, letters: Sequence[DeadLetter]
+) -> list[tuple[str, int]]:
+    """Return the subject of each letter, and which letter it replaces there, 0 for none."""
+    places = {each.entry_id: (names.letter(group, each.entry_id), 0) for each in letters}
+    replayed = [letter for letter in letters if letter.replays]
+    numbers = [sequence(letter.entry_id) for letter in replayed]
+    events = await api.ask_many(client, [api.get(names.stream, seq=n) for n in numbers])
+    known = [
+        (letter, event, int(ids[1]), names.letter(group, entry_id(int(ids[2]))))
+        for letter, event in zip(replayed, map(api.found, events), strict=True)
+        if event and (ids := _REPLAY_ID.fullmatch(event.message_id))
+    ]
+    there = await api.ask_many(
+        client, [api.get(names.dead, last_by_subj=subject) for *_, subject in known]
+    )
+    for (letter, event, number, subject), left in zip(known, map(api.found, there), strict=True):
+        if left is None:
+            continue
+        old = _letter(left)
+        if old.entry_id == letter.entry_id:
+            places[letter.entry_id] = subject, 0
+        elif left.sequence == number and old.as_replayed == codec.printable(decode(event.body)):
+            places[letter.entry_id] = subject, number
+    return [places[letter.entry_id] for letter in letters]
 
 
 def _encoded(letter: DeadLetter, most: int) -> bytes:
