@@ -109,6 +109,8 @@ class _Pooler(socketserver.ThreadingTCPServer):
         for end in list(self.outer_ends):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+        # The threads end now; only then does nobody give a session back any more.
+        self.server_close()
         for session in (s for free in self.free.values() for s in free):
             session.socket.close()
 
@@ -130,8 +132,8 @@ class _Client(socketserver.BaseRequestHandler):
             # A process number and a key for cancelling, neither of which is the server's.
             key = b"K" + struct.pack("!III", 12, 1_000_000_000, 0)
             ready = session.greeting[-6:]
-            self.request.sendall(session.greeting[:-6] + key + ready)
             self.server.give_back(startup, session)
+            self.request.sendall(session.greeting[:-6] + key + ready)
             while self._transaction(client, startup):
                 pass
         self.server.outer_ends.discard(self.request)
