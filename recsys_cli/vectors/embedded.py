@@ -29,6 +29,7 @@ from recsys_cli.errors import IndexMismatch, IndexMissing, InvalidData
 from recsys_cli.generations import FIRST
 from recsys_cli.ports import Embedding, Matrix, Vector
 from recsys_cli.vectors import generation_rows
+from recsys_cli.vectors.checks import checked
 from recsys_cli.vectors.embedded_blocks import FLOAT32, Scores, Slots, VectorBlocks, best
 from recsys_cli.vectors.embedded_filters import allowed_slots
 from recsys_cli.vectors.embedded_rows import Row, entry, row_of
@@ -276,15 +277,7 @@ class EmbeddedVectors:
 def _checked(embedding: Embedding, dimension: int) -> Vector | None:
     if embedding.vector is None:
         return None
-    vector = np.asarray(embedding.vector, dtype=FLOAT32)
-    if vector.shape != (dimension,):
-        raise ValueError(
-            f"the vector of {embedding.product_id!r} has the shape {vector.shape};"
-            f" the index holds ({dimension},)"
-        )
-    if not np.isfinite(vector).all():
-        raise ValueError(f"the vector of {embedding.product_id!r} has a value that is not finite")
-    return vector
+    return checked(embedding.vector, dimension, f"the vector of {embedding.product_id!r}")
 
 
 def _intact(product_id: str, vector: Vector) -> Vector:

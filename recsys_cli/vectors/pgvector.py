@@ -28,18 +28,13 @@ from recsys_cli.generations import FIRST
 from recsys_cli.ports import Embedding, Vector
 from recsys_cli.vectors import pgvector_query
 from recsys_cli.vectors import pgvector_rows as rows
+from recsys_cli.vectors.checks import checked
 from recsys_cli.vectors.pgvector_index import PgvectorIndex
-from recsys_cli.vectors.pgvector_query import Asked, Given, Kept, Search, rounded
-from recsys_cli.vectors.pgvector_table import (
-    Pgvectors,
-    Table,
-    received,
-)
+from recsys_cli.vectors.pgvector_query import Asked, Given, Kept, Search
+from recsys_cli.vectors.pgvector_table import Pgvectors, Table, received
+from recsys_cli.vectors.ties import closest
 
 _PAGE = 500
-_SPARE, _LARGEST_TIE = 4, 1000
-"""How many more are asked for at once, and at the most, to see where a tie of scores ends."""
-
 _STORED = """
     SELECT product_id, position_major, position_minor, model_version, text_digest
     FROM {schema}.{table} WHERE product_id = ANY(%(ids)s)"""
@@ -160,7 +155,7 @@ class Pgvector:
         exact: bool = False,
     ) -> list[list[Neighbor]]:
         for query in queries:
-            self._check(query, "the query")
+            checked(query, self._dimension, "the query")
         if not queries or limit < 1:
             return [[] for _ in queries]
         names = [str(place) for place in range(len(queries))]
@@ -203,7 +198,8 @@ class Pgvector:
         """Return what writes these, which are found to be sound."""
         for embedding in embeddings:
             if embedding.vector is not None:
-                self._check(embedding.vector, f"the vector of {embedding.product_id!r}")
+                whose = f"the vector of {embedding.product_id!r}"
+                checked(embedding.vector, self._dimension, whose)
         batches = [rows.columns(some) for some in rows.rounds(embeddings)]
 
         def write() -> None:
@@ -223,17 +219,15 @@ class Pgvector:
     def _closest(
         self, asked: Asked, names: Sequence[str], limit: int, how: Search
     ) -> dict[str, list[Neighbor]]:
-        wanted = limit + _SPARE
-        found = self._nearest(asked, names, wanted, how)
-        if not how.exact:
-            # The graph was left before enough passed the filter: then few do, so compare those.
-            short = [name for name, mine in found.items() if len(mine) < limit]
-            found |= self._nearest(asked, short, wanted, how._replace(exact=True))
-        while cut := [n for n, mine in found.items() if _cuts_a_tie(mine, wanted, limit)]:
-            # Of all that share the last score the smallest ids are wanted, so look further.
-            wanted *= 2
-            found |= self._nearest(asked, cut, wanted, how)
-        return {name: mine[:limit] for name, mine in found.items()}
+        def nearest(some: Sequence[str], count: int) -> dict[str, list[Neighbor]]:
+            found = self._nearest(asked, some, count, how)
+            if not how.exact:
+                # The graph was left before enough passed the filter: then few do, so compare those.
+                short = [name for name, mine in found.items() if len(mine) < limit]
+                found |= self._nearest(asked, short, count, how._replace(exact=True))
+            return found
+
+        return {name: mine[:limit] for name, mine in closest(names, limit, nearest).items()}
 
     def _nearest(
         self, asked: Asked, names: Sequence[str], limit: int, how: Search
@@ -275,21 +269,3 @@ class Pgvector:
             if isinstance(error.__cause__, errors.DataException):
                 raise self._index.mismatch(f"holds others: {error}") from error
             raise
-
-    def _check(self, vector: Vector, whose: str) -> None:
-        import numpy as np  # noqa: PLC0415 - who has a vector has loaded it
-
-        if vector.shape != (self._dimension,):
-            raise ValueError(
-                f"{whose} has the shape {vector.shape}; the index holds ({self._dimension},)"
-            )
-        if not np.isfinite(vector).all():
-            raise ValueError(f"{whose} has a value that is not finite")
-
-
-def _cuts_a_tie(found: Sequence[Neighbor], asked: int, limit: int) -> bool:
-    return (
-        len(found) == asked
-        and asked < _LARGEST_TIE
-        and rounded(found[-1]) == rounded(found[limit - 1])
-    )

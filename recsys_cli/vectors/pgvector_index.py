@@ -11,6 +11,7 @@ from recsys_cli.connections.postgres_errors import SchemaGone
 from recsys_cli.domain import IndexInfo, IndexSpec
 from recsys_cli.errors import IndexMismatch, UsageError
 from recsys_cli.vectors import pgvector_generation_rows as generation_rows
+from recsys_cli.vectors.checks import compare_hnsw
 from recsys_cli.vectors.pgvector_table import PART, Table
 
 _FACTS = """
@@ -169,22 +170,4 @@ class PgvectorIndex:
     def _compare(self, session: Session, facts: _Facts, spec: IndexSpec) -> None:
         noted = generation_rows.spec_of(self._connection, session, self._name, self._number)
         found = {"dimension": facts.dimension, **facts.parameters, "ef_runtime": noted.ef_runtime}
-        wanted = {
-            "dimension": spec.dimension,
-            "m": spec.m,
-            "ef_construction": spec.ef_construction,
-            "ef_runtime": spec.ef_runtime,
-        }
-        differences = [
-            f"{name} {found[name]}, not {value}"
-            for name, value in wanted.items()
-            if found.get(name, value) != value
-        ]
-        if noted.attributes != spec.attributes:
-            have, want = (", ".join(a) or "none" for a in (noted.attributes, spec.attributes))
-            differences.append(f"attributes {have}, not {want}")
-        if differences:
-            raise IndexMismatch(
-                f"the index {self._name!r} exists with {'; '.join(differences)}",
-                hint="recsys index drop, then create it anew",
-            )
+        compare_hnsw(self._name, found, noted.attributes, spec)

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple, Protocol
 from recsys_cli.domain import Neighbor, SearchFilter
 from recsys_cli.ports import Vector
 from recsys_cli.vectors.pgvector_table import numbers
+from recsys_cli.vectors.ties import in_order
 
 LARGEST_EF = 1000
 """pgvector's limit of hnsw.ef_search."""
 
-_TIE_DIGITS = 6
 
 # Settings are made while "asked" is read, so before the index is: its rows say where to begin.
 _SEARCH = """
@@ -147,14 +147,7 @@ def answer(rows: Sequence[Sequence[Any]]) -> Answer:
         mine = found.setdefault(key, [])
         if product_id is not None:
             mine.append(_neighbor(product_id, *facts))
-    for mine in found.values():
-        mine.sort(key=lambda neighbor: (-rounded(neighbor), neighbor.product_id))
-    return Answer(has_index, found)
-
-
-def rounded(neighbor: Neighbor) -> float:
-    """Return the score as far as it counts: float32 sums differ after that."""
-    return round(neighbor.similarity_score, _TIE_DIGITS)
+    return Answer(has_index, {key: in_order(mine) for key, mine in found.items()})
 
 
 def _neighbor(

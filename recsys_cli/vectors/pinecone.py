@@ -43,14 +43,13 @@ from recsys_cli.errors import BackendUnavailable, IndexMismatch, IndexMissing, S
 from recsys_cli.generations import FIRST
 from recsys_cli.ports import Embedding, Vector
 from recsys_cli.vectors import pinecone_records as records
+from recsys_cli.vectors.checks import checked
+from recsys_cli.vectors.ties import SPARE, closest, in_order
 
 if TYPE_CHECKING:
     from recsys_cli.vectors.pinecone_generations import PineconeTable
 
 LARGEST_LIMIT = 10_000
-_SPARE, _LARGEST_TIE = 4, 1000
-"""How many more are asked for at once, and at the most, to see where a tie of scores ends."""
-
 _SHOWN_WITHIN_S = 60.0
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.05, 1.0
 
@@ -141,7 +140,7 @@ class PineconeVectors:
 
     def write(self, embeddings: Sequence[Embedding]) -> None:
         checked = [
-            (e, e.vector if e.vector is None else self._numbers(e.vector, f"of {e.product_id!r}"))
+            (e, None if e.vector is None else self._numbers(e.vector, _whose(e)))
             for e in embeddings
         ]
         before = self._fetch([e.product_id for e in embeddings])
@@ -242,25 +241,19 @@ class PineconeVectors:
         self._need_index()
         if limit < 1:
             return [[] for _ in vectors]
-        limit = min(limit, LARGEST_LIMIT - _SPARE)
-        asked = limit + _SPARE
-        answers = self._nearest(vectors, asked, where)
-        while cut := [n for n, found in enumerate(answers) if _cuts_a_tie(found, asked, limit)]:
-            # Of all that share the last score the smallest ids are wanted, so look further.
-            asked = min(asked * 2, LARGEST_LIMIT)
-            wider = self._nearest([vectors[n] for n in cut], asked, where)
-            for n, found in zip(cut, wider, strict=True):
-                answers[n] = found
-        return [found[:limit] for found in answers]
+        limit = min(limit, LARGEST_LIMIT - SPARE)
+        conditions = records.conditions(where)
 
-    def _nearest(
-        self, vectors: Sequence[Sequence[float]], limit: int, where: SearchFilter | None
-    ) -> list[list[Neighbor]]:
-        answers = self._pinecone.query(self._namespace, vectors, limit, records.conditions(where))
-        return [
-            sorted(map(records.neighbor, found), key=lambda n: (-records.rounded(n), n.product_id))
-            for found in answers
-        ]
+        def nearest(numbers: Sequence[int], count: int) -> dict[int, list[Neighbor]]:
+            asked = [vectors[n] for n in numbers]
+            answers = self._pinecone.query(self._namespace, asked, count, conditions)
+            return {
+                n: in_order(map(records.neighbor, found))
+                for n, found in zip(numbers, answers, strict=True)
+            }
+
+        found = closest(range(len(vectors)), limit, nearest)
+        return [found[n][:limit] for n in range(len(vectors))]
 
     def _fetch(self, product_ids: Sequence[str]) -> dict[str, Record]:
         found = self._pinecone.fetch(self._namespace, map(key_of, product_ids))
@@ -270,7 +263,8 @@ class PineconeVectors:
         return self._pinecone.pages(self._namespace)
 
     def _numbers(self, vector: Vector, whose: str) -> list[float]:
-        return records.numbers(vector, self._dimension, f"the vector {whose}")
+        numbers: list[float] = checked(vector, self._dimension, whose).tolist()
+        return numbers
 
     def _need_index(self) -> None:
         if not self._table.has_index(self._number):
@@ -323,9 +317,5 @@ def _shows(shown: Record | None, written: Record, before: Record | None) -> bool
     return before is None or shown.metadata != before.metadata or shown.metadata == written.metadata
 
 
-def _cuts_a_tie(found: Sequence[Neighbor], asked: int, limit: int) -> bool:
-    return (
-        len(found) == asked
-        and asked < _LARGEST_TIE
-        and records.rounded(found[-1]) == records.rounded(found[limit - 1])
-    )
+def _whose(embedding: Embedding) -> str:
+    return f"the vector of {embedding.product_id!r}"

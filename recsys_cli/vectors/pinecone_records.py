@@ -22,13 +22,12 @@ from recsys_cli.domain import (
     SearchFilter,
     StoredEmbedding,
 )
-from recsys_cli.ports import Embedding, Vector
+from recsys_cli.ports import Embedding
 
 _LONGEST_NAME = 2000
 _MOST_BYTES = 40_000
 """Of the metadata of a record as JSON. Pinecone's limit is 40 KB, counted its own way."""
 
-_TIE_DIGITS = 6
 _ATTRIBUTE = "attribute_"
 
 
@@ -120,11 +119,6 @@ def neighbor(found: Record) -> Neighbor:
     )
 
 
-def rounded(one: Neighbor) -> float:
-    """Return the score as far as it counts: float32 sums differ after that."""
-    return round(one.similarity_score, _TIE_DIGITS)
-
-
 def conditions(where: SearchFilter | None) -> dict[str, Any] | None:
     """Return the filter in Pinecone's language, None where everything passes."""
     if where is None:
@@ -141,18 +135,6 @@ def conditions(where: SearchFilter | None) -> dict[str, Any] | None:
     for name, wanted in where.attributes.items():
         every.append({_ATTRIBUTE + name: {"$in": list(wanted)}})
     return {"$and": every} if every else None
-
-
-def numbers(vector: Vector, dimension: int, whose: str) -> list[float]:
-    """Return the vector as Pinecone takes it. Raises ValueError for another size, or NaN."""
-    import numpy as np  # noqa: PLC0415 - who has a vector has loaded it
-
-    found = np.asarray(vector, dtype=np.float32)
-    if found.shape != (dimension,):
-        raise ValueError(f"{whose} has the shape {found.shape}; the index holds ({dimension},)")
-    if not np.isfinite(found).all():
-        raise ValueError(f"{whose} has a value that is not finite")
-    return [float(number) for number in found]
 
 
 def _text(metadata: Mapping[str, Any], name: str) -> str:

@@ -35,14 +35,13 @@ from recsys_cli.errors import IndexMissing, InvalidData
 from recsys_cli.generations import FIRST
 from recsys_cli.ports import Embedding, Vector
 from recsys_cli.vectors import redis_query
+from recsys_cli.vectors.checks import checked
 from recsys_cli.vectors.redis_index import RedisIndex, is_missing, key_prefix
 from recsys_cli.vectors.redis_query import LARGEST_LIMIT, Search, attribute_field
+from recsys_cli.vectors.ties import SPARE, closest
 
 _FLOAT32 = "<f4"
 _FLOAT32_BYTES = 4
-_SPARE, _LARGEST_TIE = 4, 1000
-"""How many more are asked for at once, and at the most, to see where a tie of scores ends."""
-
 _SOURCE = (b"position", b"model_version", b"text_digest")
 _HERE = Path(__file__).parent
 _ORDER = _HERE / "redis_hnsw_order.lua"
@@ -176,16 +175,14 @@ class RedisHnsw:
     def _closest(self, vectors: list[bytes], limit: int, how: Search) -> list[list[Neighbor]]:
         if limit < 1:
             return [[] for _ in vectors]
-        limit = min(limit, LARGEST_LIMIT - _SPARE)
-        asked = limit + _SPARE
-        answers = self._nearest(vectors, asked, how)
-        while cut := [n for n, found in enumerate(answers) if _cuts_a_tie(found, asked, limit)]:
-            # Of all that share the last score the smallest ids are wanted, so look further.
-            asked *= 2
-            wider = self._nearest([vectors[n] for n in cut], asked, how)
-            for n, found in zip(cut, wider, strict=True):
-                answers[n] = found
-        return [how.right(found)[:limit] for found in answers]
+        limit = min(limit, LARGEST_LIMIT - SPARE)
+
+        def nearest(numbers: Sequence[int], count: int) -> dict[int, list[Neighbor]]:
+            answers = self._nearest([vectors[n] for n in numbers], count, how)
+            return dict(zip(numbers, answers, strict=True))
+
+        found = closest(range(len(vectors)), limit, nearest)
+        return [how.right(found[n])[:limit] for n in range(len(vectors))]
 
     def _nearest(self, vectors: list[bytes], limit: int, how: Search) -> list[list[Neighbor]]:
         name = self._index.searched_name
@@ -254,16 +251,7 @@ class RedisHnsw:
         )
 
     def _bytes(self, vector: Vector, whose: str) -> bytes:
-        import numpy as np  # noqa: PLC0415 - who has a vector has loaded it
-
-        numbers = np.asarray(vector, dtype=_FLOAT32)
-        if numbers.shape != (self._dimension,):
-            raise ValueError(
-                f"{whose} has the shape {numbers.shape}; the index holds ({self._dimension},)"
-            )
-        if not np.isfinite(numbers).all():
-            raise ValueError(f"{whose} has a value that is not finite")
-        return numbers.tobytes()
+        return checked(vector, self._dimension, whose).tobytes()
 
     def _arguments(self, embedding: Embedding) -> Command:
         """Return what redis_hnsw_write.lua takes."""
@@ -317,11 +305,3 @@ def _position(raw: bytes) -> Position:
         return Position.parse(raw.decode("ascii"))
     except ValueError:
         return BEGINNING
-
-
-def _cuts_a_tie(found: Sequence[Neighbor], asked: int, limit: int) -> bool:
-    return (
-        len(found) == asked
-        and asked < _LARGEST_TIE
-        and redis_query.rounded(found[-1]) == redis_query.rounded(found[limit - 1])
-    )

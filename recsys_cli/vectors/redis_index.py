@@ -22,8 +22,9 @@ from recsys_cli.connections.redis import (
     pairs,
 )
 from recsys_cli.domain import IndexInfo, IndexSpec, utc_now
-from recsys_cli.errors import BackendRefused, BackendUnavailable, IndexMismatch
+from recsys_cli.errors import BackendRefused, BackendUnavailable
 from recsys_cli.generations import FIRST, Generation, GenerationState
+from recsys_cli.vectors.checks import compare_hnsw
 from recsys_cli.vectors.redis_query import attribute_alias, attribute_field
 
 SEPARATOR = "\x1f"
@@ -212,25 +213,7 @@ class RedisIndex:
         return parameters
 
     def _compare(self, facts: dict[bytes, Reply], spec: IndexSpec) -> None:
-        wanted = {
-            "dimension": spec.dimension,
-            "m": spec.m,
-            "ef_construction": spec.ef_construction,
-            "ef_runtime": spec.ef_runtime,
-        }
-        differences = [
-            f"{name} {value}, not {wanted[name]}"
-            for name, value in self._parameters(facts).items()
-            if value != wanted[name]
-        ]
-        if (found := _attributes(facts)) != list(spec.attributes):
-            have, want = (", ".join(names) or "none" for names in (found, spec.attributes))
-            differences.append(f"attributes {have}, not {want}")
-        if differences:
-            raise IndexMismatch(
-                f"the index {self._name!r} exists with {'; '.join(differences)}",
-                hint="recsys index drop, then create it anew",
-            )
+        compare_hnsw(self._name, self._parameters(facts), _attributes(facts), spec)
 
     def _wait_until_built(self) -> dict[bytes, Reply]:
         """Wait for Redis to take up the embeddings that were there before the index."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from recsys_cli.connections.redis import Argument, Command, Reply, pairs
 from recsys_cli.domain import Neighbor, SearchFilter
+from recsys_cli.vectors.ties import in_order
 
 LARGEST_LIMIT = 1_000_000
 """RediSearch refuses a LIMIT above its MAXSEARCHRESULTS."""
@@ -23,7 +24,6 @@ NO_CATEGORY = "\x1f"
 _TIMEOUT_MS = 10_000
 _TAG_BYTES = 4096
 _TAG_SPACES = " \t\n\v\f\r"
-_TIE_DIGITS = 6
 _RETURNED = ("distance", "category", "name", "price", "updated_at")
 
 
@@ -93,12 +93,7 @@ def neighbors(reply: Sequence[Reply], prefix: str) -> list[Neighbor]:
         for key, fields in zip(reply[1::2], reply[2::2], strict=True)
         if fields is not None  # deleted between being found and being read
     ]
-    return sorted(found, key=lambda neighbor: (-rounded(neighbor), neighbor.product_id))
-
-
-def rounded(neighbor: Neighbor) -> float:
-    """Return the score as far as it counts: float32 sums differ after that."""
-    return round(neighbor.similarity_score, _TIE_DIGITS)
+    return in_order(found)
 
 
 def _conditions(

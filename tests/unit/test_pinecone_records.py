@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -128,12 +127,6 @@ def test_a_filter_lets_through_what_it_says(shown: ProductMetadata, where: Searc
 def test_no_filter_is_none() -> None:
     assert records.conditions(None) is None
     assert records.conditions(SearchFilter()) is None
-
-
-@pytest.mark.parametrize("bad", [[1.0], [[1.0, 0.0]], [1.0, float("nan")], [1.0, float("inf")]])
-def test_a_vector_of_another_shape_or_not_finite_is_refused(bad: list[float]) -> None:
-    with pytest.raises(ValueError, match="the vector of 'p'"):
-        records.numbers(np.asarray(bad, np.float32), 2, "the vector of 'p'")
 
 
 @given(one=st.text(max_size=600), other=st.text(max_size=600))
