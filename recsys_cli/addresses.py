@@ -76,8 +76,11 @@ def is_encrypted(url: str) -> bool:
 
 def sends_in_clear(url: str) -> bool:
     """Whether what goes to this host leaves the machine for all on the way to read."""
-    is_near = url.partition("://")[2].startswith(("127.", "localhost", "[::1]"))
-    return url.startswith("http://") and not is_near
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        host = ""
+    return url.startswith("http://") and not _LOCAL.fullmatch(host)
 
 
 def is_unverified(url: str) -> bool:

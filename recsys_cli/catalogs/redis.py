@@ -13,11 +13,11 @@ from pathlib import Path
 
 import msgspec
 
-from recsys_cli.catalogs import codec
+from recsys_cli.catalogs import codec, optimistic
 from recsys_cli.connections.redis import LuaScript, RedisConnection, pairs
 from recsys_cli.domain import BEGINNING, Health, Position, Product, StoredModel, utc_now
 from recsys_cli.errors import InvalidData
-from recsys_cli.merge import NOTHING, ProductState
+from recsys_cli.merge import ProductState
 from recsys_cli.ports import CHECKSUM_BYTES, version_of
 
 STATE_PREFIX = "product:state:"
@@ -52,20 +52,9 @@ class RedisCatalog:
         changes: Mapping[str, ProductState],
         known: Mapping[str, ProductState] | None = None,
     ) -> dict[str, ProductState]:
-        known = known or {}
-        expected = {i: _encode(known[i]) for i in changes if i in known}
-        expected |= self._read([i for i in changes if i not in known])
-        results: dict[str, ProductState] = {}
-        while expected:
-            swaps: dict[str, tuple[bytes | None, bytes]] = {}
-            for product_id, raw in expected.items():
-                state, new = codec.merged(product_id, raw, changes[product_id])
-                results[product_id] = state
-                # What was read just now and stays as it is need not be written.
-                if new != raw or product_id in known:
-                    swaps[product_id] = raw, new
-            expected = self._read(self._swap(STATE_PREFIX, swaps))
-        return results
+        return optimistic.merge(
+            changes, known, self._read, lambda swaps: self._swap(STATE_PREFIX, swaps)
+        )
 
     def changed(self, states: Mapping[str, ProductState]) -> dict[str, ProductState | None]:
         return codec.changed(states, self._read(list(states)))
@@ -175,7 +164,3 @@ def _stored_model(raw: bytes) -> StoredModel:
         return msgspec.json.decode(raw, type=StoredModel)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidData(f"the key {FACTS_KEY} holds what is no model: {error}") from error
-
-
-def _encode(state: ProductState) -> bytes | None:
-    return None if state == NOTHING else codec.encode(state)

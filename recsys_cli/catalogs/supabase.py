@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recsys_cli.catalogs import codec
+from recsys_cli.catalogs import codec, optimistic
 from recsys_cli.connections.postgres import Cursor, Part, PostgresConnection, Session
 from recsys_cli.domain import BEGINNING, Health, Position, Product, StoredModel, utc_now
-from recsys_cli.merge import NOTHING, ProductState
+from recsys_cli.merge import ProductState
 from recsys_cli.ports import CHECKSUM_BYTES, version_of
 
 PART = Part("notes", Path(__file__).with_name("supabase.sql").read_text(encoding="utf-8"))
@@ -77,20 +77,7 @@ class SupabaseCatalog:
         changes: Mapping[str, ProductState],
         known: Mapping[str, ProductState] | None = None,
     ) -> dict[str, ProductState]:
-        known = known or {}
-        seen = {i: _encode(known[i]) for i in changes if i in known}
-        seen |= self._read_all([i for i in changes if i not in known])
-        results: dict[str, ProductState] = {}
-        while seen:
-            swaps: dict[str, tuple[bytes | None, bytes]] = {}
-            for product_id, raw in seen.items():
-                state, new = codec.merged(product_id, raw, changes[product_id])
-                results[product_id] = state
-                # What was read just now and stays as it is need not be written.
-                if new != raw or product_id in known:
-                    swaps[product_id] = raw, new
-            seen = self._read_all(self._swap(swaps))
-        return results
+        return optimistic.merge(changes, known, self._read_all, self._swap)
 
     def changed(self, states: Mapping[str, ProductState]) -> dict[str, ProductState | None]:
         return codec.changed(states, self._read(states))
@@ -201,7 +188,3 @@ class SupabaseCatalog:
 
     def _run(self, session: Session, statement: str, *values: object) -> Cursor:
         return session.execute(self._connection.query(statement), values, binary=True)
-
-
-def _encode(state: ProductState) -> bytes | None:
-    return None if state == NOTHING else codec.encode(state)

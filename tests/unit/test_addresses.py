@@ -13,6 +13,7 @@ from recsys_cli.addresses import (
     is_unverified,
     postgres_place,
     redact,
+    sends_in_clear,
 )
 from recsys_cli.connections.redis import RedisConnection
 from recsys_cli.errors import SettingsError
@@ -179,3 +180,20 @@ def refusal(url: str) -> str:
     except SettingsError as error:
         return f"{error} {error.hint}"
     return ""
+
+
+@pytest.mark.parametrize(
+    ("url", "is_sent"),
+    [
+        ("https://index.example", False),
+        ("http://127.0.0.1:5081", False),
+        ("http://localhost", False),
+        ("http://[::1]:5081", False),
+        ("http://index.example", True),
+        ("http://localhost.example", True),
+        ("http://127.0.0.1.example", True),
+        ("http://[", True),
+    ],
+)
+def test_only_this_machine_may_be_spoken_to_in_clear(url: str, is_sent: bool) -> None:
+    assert sends_in_clear(url) == is_sent
