@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from nats.js.api import DiscardPolicy, StreamConfig
 
 from recsys_cli.catalogs import nats_streams
-from recsys_cli.catalogs.nats_streams import (
-    EXPECTED_REVISION,
-    PAGE_BYTES,
-    WRITTEN_WITHIN_S,
-    room,
-)
+from recsys_cli.catalogs.nats_streams import WRITTEN_WITHIN_S, room
 from recsys_cli.connections.nats_client import replicas_in
+from recsys_cli.connections.nats_protocol import (
+    EXPECTED_SEQUENCE,
+    PAGE_BYTES,
+    REQUEST_TIMEOUT_S,
+    direct,
+)
 from recsys_cli.errors import InvalidData
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Bucket:
         self._client = client
         self._stream = f"KV_{name}"
         self._prefix = f"$KV.{name}."
-        self._jetstream = client.jetstream(timeout=nats_streams.REQUEST_TIMEOUT_S)
+        self._jetstream = client.jetstream(timeout=REQUEST_TIMEOUT_S)
 
     async def create(self) -> None:
         """Make the bucket unless it exists."""
@@ -181,12 +182,12 @@ class Bucket:
         return found
 
     async def _ask(self, request: Mapping[str, object]) -> AsyncIterator[tuple[str, Entry]]:
-        async for message, headers in nats_streams.ask(self._client, self._stream, request):
+        async for message, headers in direct(self._client, self._stream, request):
             key = headers["Nats-Subject"].removeprefix(self._prefix)
             yield key, _entry(message.data, int(headers["Nats-Sequence"]), headers)
 
     async def _swap(self, key: str, swap: Swap) -> bool:
-        headers = {EXPECTED_REVISION: str(swap.seen.revision)}
+        headers = {EXPECTED_SEQUENCE: str(swap.seen.revision)}
         value = swap.value
         if len(value) > room(self._client):
             headers[PARTS_HEADER] = await self._put_parts(key, value)

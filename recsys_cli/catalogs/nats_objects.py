@@ -27,9 +27,15 @@ import msgspec
 from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 
 from recsys_cli.catalogs import nats_streams
-from recsys_cli.catalogs.nats_streams import EXPECTED_REVISION, WRITTEN_WITHIN_S
+from recsys_cli.catalogs.nats_streams import WRITTEN_WITHIN_S
 from recsys_cli.connections.nats_client import replicas_in
 from recsys_cli.connections.nats_errors import DRIVER_ERRORS
+from recsys_cli.connections.nats_protocol import (
+    EXPECTED_SEQUENCE,
+    PAGE_BYTES,
+    REQUEST_TIMEOUT_S,
+    direct,
+)
 from recsys_cli.errors import InvalidData
 
 if TYPE_CHECKING:
@@ -73,7 +79,7 @@ class Objects:
         self._client = client
         self._name = name
         self._stream = f"OBJ_{name}"
-        self._jetstream = client.jetstream(timeout=nats_streams.REQUEST_TIMEOUT_S)
+        self._jetstream = client.jetstream(timeout=REQUEST_TIMEOUT_S)
 
     async def create(self) -> None:
         """Make the store unless it exists."""
@@ -139,7 +145,7 @@ class Objects:
             mtime=datetime.now(UTC).isoformat(),
             options={"max_chunk_size": size},
         )
-        headers = {EXPECTED_REVISION: str(seen.revision), "Nats-Rollup": "sub"}
+        headers = {EXPECTED_SEQUENCE: str(seen.revision), "Nats-Rollup": "sub"}
         is_done = await nats_streams.publish(
             self._jetstream, self._about(name), msgspec.json.encode(info), headers
         )
@@ -191,11 +197,11 @@ class Objects:
             request = {
                 "seq": start,
                 "batch": CHUNKS_A_REQUEST,
-                "max_bytes": nats_streams.PAGE_BYTES,
+                "max_bytes": PAGE_BYTES,
                 "next_by_subj": self._chunk(info.nuid),
             }
             start = 0
-            async for message, headers in nats_streams.ask(self._client, self._stream, request):
+            async for message, headers in direct(self._client, self._stream, request):
                 found.append(message.data)
                 start = int(headers["Nats-Sequence"]) + 1
         return b"".join(found)

@@ -4,37 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from nats.errors import NoRespondersError
 from nats.js.api import StreamConfig
 from nats.js.errors import APIError, BadRequestError, NoStreamResponseError, NotFoundError
 
+from recsys_cli.connections.nats_protocol import (
+    NO_MESSAGE,
+    NO_STREAM,
+    REQUEST_TIMEOUT_S,
+    STREAM_EXISTS,
+    WRONG_SEQUENCE,
+)
+
 if TYPE_CHECKING:
     from nats.aio.client import Client
-    from nats.aio.msg import Msg
     from nats.js import JetStreamContext
     from nats.js.api import RawStreamMsg
 
     from recsys_cli.connections.nats import NatsConnection
 
-REQUEST_TIMEOUT_S = 10.0
 FIRST_PATIENCE_S = 0.5
 PAUSE_S = 0.02
-PAGE_BYTES = 8 * 1024 * 1024
 HEADROOM_BYTES = 16 * 1024
 """Left of the server's message limit for subject and headers."""
 
 PART_BYTES = 512 * 1024
 WRITTEN_WITHIN_S = 3600
 """Whoever writes something in parts is done by then, or never will be."""
-
-EXPECTED_REVISION = "Nats-Expected-Last-Subject-Sequence"
-_WRONG_REVISION = (10071, 10164)
-_STREAM_EXISTS = 10058
-_NO_STREAM = 10059
-_NO_MESSAGE = 10037
 
 
 class Made(Protocol):
@@ -76,35 +75,8 @@ async def create(jetstream: JetStreamContext, config: StreamConfig) -> None:
     try:
         await jetstream.add_stream(config)
     except BadRequestError as error:
-        if error.err_code != _STREAM_EXISTS:
+        if error.err_code != STREAM_EXISTS:
             raise
-
-
-async def ask(
-    client: Client, stream: str, request: Mapping[str, object]
-) -> AsyncIterator[tuple[Msg, Mapping[str, str]]]:
-    """Yield what the stream's direct-get service answers, up to its end-of-batch.
-
-    Any replica may answer, so in a cluster this can be a moment old.
-    """
-    inbox = client.new_inbox()
-    answers = await client.subscribe(inbox)
-    try:
-        subject = f"$JS.API.DIRECT.GET.{stream}"
-        await client.publish(subject, json.dumps(request).encode(), reply=inbox)
-        while True:
-            message = await answers.next_msg(timeout=REQUEST_TIMEOUT_S)
-            headers = message.headers or {}
-            status = headers.get("Status", "")
-            if status in ("204", "404"):
-                return
-            if status == "503":
-                raise NoStreamResponseError
-            if status:
-                raise APIError(code=int(status), description=headers.get("Description", ""))
-            yield message, headers
-    finally:
-        await answers.unsubscribe()
 
 
 async def by_leader(
@@ -123,7 +95,7 @@ async def by_leader(
         try:
             return await jetstream.get_msg(stream, start, subject, next=start is not None)
         except NotFoundError as error:
-            if error.err_code != _NO_MESSAGE:
+            if error.err_code != NO_MESSAGE:
                 raise
             return None
         except TimeoutError:
@@ -139,7 +111,7 @@ async def publish(
     try:
         await jetstream.publish(subject, value, headers=headers)
     except APIError as error:
-        if error.err_code in _WRONG_REVISION:
+        if error.err_code in WRONG_SEQUENCE:
             return False
         raise
     return True
@@ -170,5 +142,5 @@ def room(client: Client) -> int:
 def _is_missing(error: BaseException) -> bool:
     """Tell whether the error says that there is no stream (yet)."""
     if isinstance(error, NotFoundError):
-        return error.err_code == _NO_STREAM
+        return error.err_code == NO_STREAM
     return isinstance(error, NoStreamResponseError | NoRespondersError)

@@ -9,30 +9,35 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from nats.errors import NoRespondersError
-from nats.js.errors import APIError
+from nats.js.errors import APIError, NoStreamResponseError
 
 from recsys_cli.connections.nats_client import replicas_in
+from recsys_cli.connections.nats_protocol import (
+    EXPECTED_SEQUENCE,
+    MESSAGE_ID,
+    NO_CONSUMER,
+    NO_MESSAGE,
+    NO_STREAM,
+    PAGE_BYTES,
+    REQUEST_TIMEOUT_S,
+    STREAM_EXISTS,
+    WRONG_SEQUENCE,
+    direct,
+)
 from recsys_cli.events.nats_names import Names
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
 
-REQUEST_TIMEOUT_S = 10.0
 IN_FLIGHT = 1000
-EXPECTED = "Nats-Expected-Last-Subject-Sequence"
-MESSAGE_ID = "Nats-Msg-Id"
 
-_NO_CONSUMER, _NO_MESSAGE, _NO_STREAM = 10014, 10037, 10059
-_EXISTS = (10058,)
-_WRONG_SEQUENCE = (10071, 10164)
-_PAGE_BYTES = 8 * 1024 * 1024
 
 _encoder = msgspec.json.Encoder()
 
@@ -79,9 +84,9 @@ def answer(reply: Msg) -> Facts:
         return facts
     error = facts["error"]
     code = error.get("err_code", 0)
-    if code in (_NO_CONSUMER, _NO_MESSAGE, _NO_STREAM):
+    if code in (NO_CONSUMER, NO_MESSAGE, NO_STREAM):
         raise Missing(error.get("description", ""))
-    if code in _WRONG_SEQUENCE:
+    if code in WRONG_SEQUENCE:
         raise Conflict
     raise APIError.from_error(error)
 
@@ -131,7 +136,7 @@ async def put(client: Client, subject: str, body: bytes, expected: int | None = 
 
     ``expected``: the sequence of the last one on the subject, 0 for none.
     """
-    headers = None if expected is None else {EXPECTED: str(expected)}
+    headers = None if expected is None else {EXPECTED_SEQUENCE: str(expected)}
     reply = await client.request(subject, body, timeout=REQUEST_TIMEOUT_S, headers=headers)
     return int(answer(reply)["seq"])
 
@@ -163,10 +168,13 @@ async def page(client: Client, stream: str, subjects: str, start: int, limit: in
     request = {
         "seq": max(start, 1),
         "batch": limit,
-        "max_bytes": _PAGE_BYTES,
+        "max_bytes": PAGE_BYTES,
         "next_by_subj": subjects,
     }
-    found = [message async for message in _direct(client, stream, request)]
+    try:
+        found = [_stored(*answered) async for answered in direct(client, stream, request)]
+    except NoStreamResponseError:
+        raise Missing(stream) from None
     if found:
         return found
     # The replica that has answered may lack the newest for a moment, and the leader does not.
@@ -174,27 +182,8 @@ async def page(client: Client, stream: str, subjects: str, start: int, limit: in
     return [] if newest is None else [newest]
 
 
-async def _direct(
-    client: Client, stream: str, request: Mapping[str, object]
-) -> AsyncIterator[Stored]:
-    """Yield what the direct-get service answers, up to its end-of-batch."""
-    inbox = client.new_inbox()
-    answers = await client.subscribe(inbox)
-    try:
-        await client.publish(f"$JS.API.DIRECT.GET.{stream}", _encoder.encode(request), reply=inbox)
-        while True:
-            message = await answers.next_msg(timeout=REQUEST_TIMEOUT_S)
-            headers = message.headers or {}
-            status = headers.get("Status", "")
-            if status in ("204", "404"):
-                return
-            if status == "503":
-                raise Missing(stream)
-            if status:
-                raise APIError(code=int(status), description=headers.get("Description", ""))
-            yield Stored(int(headers["Nats-Sequence"]), headers["Nats-Subject"], message.data)
-    finally:
-        await answers.unsubscribe()
+def _stored(message: Msg, headers: Mapping[str, str]) -> Stored:
+    return Stored(int(headers["Nats-Sequence"]), headers["Nats-Subject"], message.data)
 
 
 async def make_streams(client: Client, names: Names) -> None:
@@ -224,7 +213,7 @@ async def make_streams(client: Client, names: Names) -> None:
         try:
             await ask(client, f"STREAM.CREATE.{config['name']}", common | config)
         except APIError as error:
-            if error.err_code not in _EXISTS:  # made with other limits: as they like
+            if error.err_code != STREAM_EXISTS:  # made with other limits: as they like
                 raise
 
 

@@ -32,10 +32,11 @@ import msgspec
 from nats.errors import NoRespondersError
 from nats.js.errors import APIError
 
+from recsys_cli.connections.nats_protocol import EXPECTED_SEQUENCE, MESSAGE_ID
 from recsys_cli.deliveries import DeadLetter
 from recsys_cli.events import codec
 from recsys_cli.events import nats_api as api
-from recsys_cli.events.nats_api import EXPECTED, MESSAGE_ID, Conflict, Missing, Request, Stored
+from recsys_cli.events.nats_api import Conflict, Missing, Request, Stored
 from recsys_cli.events.nats_names import Names, decode, encode, entry_id, sequence
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ async def keep(client: Client, names: Names, group: str, letters: Sequence[DeadL
     most = client.max_payload - _HEADERS_BYTES
     places = await _places(client, names, group, letters)
     requests = [
-        Request(subject, _encoded(letter, most), {EXPECTED: str(replaced)})
+        Request(subject, _encoded(letter, most), {EXPECTED_SEQUENCE: str(replaced)})
         for letter, (subject, replaced) in zip(letters, places, strict=True)
     ]
     replies = await api.ask_many(client, requests)

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from nats.errors import NoRespondersError
 
+from recsys_cli.connections.nats_protocol import MESSAGE_ID
 from recsys_cli.domain import Position, ProductEvent
 from recsys_cli.errors import BackendRefused, BackendUnavailable
 from recsys_cli.events import nats_api as api
-from recsys_cli.events.nats_api import MESSAGE_ID, Request
+from recsys_cli.events.nats_api import Request
 from recsys_cli.events.nats_group import Group
 from recsys_cli.events.nats_names import Names, encode, token
 

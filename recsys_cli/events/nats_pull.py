@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from nats.js.errors import APIError
 
-from recsys_cli.events.nats_api import REQUEST_TIMEOUT_S
+from recsys_cli.connections.nats_protocol import REQUEST_TIMEOUT_S
 from recsys_cli.events.nats_ledger import Hold
 
 if TYPE_CHECKING:
