@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
-import nats
 from nats.aio.client import Client
 from nats.errors import Error
 from nats.js.api import StreamInfo
 
-from tests.nats_server import NatsServer, delete_streams
+from tests.nats_server import NatsServer, asked, delete_streams
 from tests.servers import free_port, wait_until
 
 Result = TypeVar("Result")
@@ -52,15 +50,8 @@ class NatsCluster:
 
         async def ignore(_: Exception) -> None: ...
 
-        async def run() -> Result:
-            urls = [server.url for server in self.servers.values() if server.process]
-            client = await nats.connect(urls, allow_reconnect=False, error_cb=ignore)
-            try:
-                return await work(client)
-            finally:
-                await client.close()
-
-        return asyncio.run(run())
+        urls = [server.url for server in self.servers.values() if server.process]
+        return asked(urls, work, error_cb=ignore)
 
     def clear(self) -> None:
         """Delete every stream, and so every consumer and bucket."""

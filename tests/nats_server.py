@@ -11,7 +11,7 @@ import sysconfig
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import nats
 import pytest
@@ -41,8 +41,7 @@ class NatsServer:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What leads recsys here for its events and its catalog."""
-        return {"EVENT_PROCESSOR_TYPE": "nats", "NATS_URL": self.url}
+        return settings_of(self.url)
 
     def start(self, *, wait: bool = True) -> None:
         (self.folder / "nats.conf").write_text(self.config, "utf-8")
@@ -68,15 +67,7 @@ class NatsServer:
 
     def ask(self, work: Callable[[Client], Awaitable[Result]], **login: str) -> Result:
         """Run ``work`` on a connection of its own."""
-
-        async def run() -> Result:
-            client = await nats.connect(self.url, allow_reconnect=False, **login)
-            try:
-                return await work(client)
-            finally:
-                await client.close()
-
-        return asyncio.run(run())
+        return asked([self.url], work, **login)
 
     def clear(self) -> None:
         """Delete every stream, and so every consumer and bucket."""
@@ -96,6 +87,24 @@ class NatsServer:
             self.port = int(listens.rpartition(":")[2])
             return True
         return False
+
+
+def settings_of(url: str) -> dict[str, str]:
+    """Return what leads recsys there for its events and its catalog."""
+    return {"EVENT_PROCESSOR_TYPE": "nats", "NATS_URL": url}
+
+
+def asked(urls: list[str], work: Callable[[Client], Awaitable[Result]], **options: Any) -> Result:
+    """Run ``work`` on a connection of its own to any of these servers."""
+
+    async def run() -> Result:
+        client = await nats.connect(urls, allow_reconnect=False, **options)
+        try:
+            return await work(client)
+        finally:
+            await client.close()
+
+    return asyncio.run(run())
 
 
 async def delete_streams(client: Client) -> None:

@@ -174,7 +174,7 @@ def test_lag_asks_the_stream_alone(
     elsewhere: dict[str, dict[str, str]] = {
         "sqlite3": {},
         "redis": {"REDIS_URL": redis_server.url},
-        "nats": {"EVENT_PROCESSOR_TYPE": "nats", "NATS_URL": nats_server.url},
+        "nats": nats_server.settings,
     }
     for driver, settings in elsewhere.items():
         for name, value in settings.items():

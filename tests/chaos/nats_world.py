@@ -14,7 +14,7 @@ from recsys_cli.connections.nats import NatsConnection
 from tests.chaos.oracle import Entry
 from tests.chaos.world import EmbeddedWorld
 from tests.nats_cluster import NatsCluster
-from tests.nats_server import NatsServer
+from tests.nats_server import NatsServer, settings_of
 
 # Some of the poison is larger than the megabyte that a server takes as it comes.
 CONFIG = "max_payload: 4MB\n"
@@ -28,7 +28,7 @@ class NatsWorld(EmbeddedWorld):
         (folder / "nats").mkdir()
         self._server = self._make_server(folder / "nats")
         self._server.start()
-        self.environment |= {"EVENT_PROCESSOR_TYPE": "nats", "NATS_URL": self._server.url}
+        self.environment |= settings_of(self._server.url)
         catalog = NatsCatalog(NatsConnection(self._server.url))
         # The first use makes the bucket, which the damage of a product needs.
         catalog.model_checksum()

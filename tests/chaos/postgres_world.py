@@ -22,12 +22,7 @@ class SupabaseWorld:
         # The first use makes the tables, which the damage of a product needs.
         catalog.model_checksum()
         catalog.close()
-        self.environment = {
-            "RECSYS_HOME": str(folder),
-            "EVENT_PROCESSOR_TYPE": "supabase",
-            "VECTOR_STORE_TYPE": "supabase",
-            "SUPABASE_DB_URL": self._server.url,
-        }
+        self.environment = {"RECSYS_HOME": str(folder), **self._server.settings}
 
     def append(self, entry: Mapping[str, str]) -> None:
         queue = "SELECT queue FROM recsys.streams WHERE name = %s"

@@ -13,6 +13,7 @@ from recsys_cli.deliveries import UndecodableEvent
 from recsys_cli.domain import EventType, Position, ProductEvent
 from recsys_cli.errors import GroupMissing
 from recsys_cli.events.supabase_alarm import Alarm
+from recsys_cli.ports import EventProcessor
 from tests.contract.backends.supabase import SupabaseBackend
 from tests.pooler import transaction_pooler
 from tests.postgres import PostgresServer
@@ -21,6 +22,15 @@ QUEUE = "product_updates"
 SENT = (
     """{"event_type": "create", "product_id": "p-1", "timestamp": "", "data": {"name": "Lamp"}}"""
 )
+
+
+@pytest.fixture
+def events(supabase_backend: SupabaseBackend, closing: Callable[[object], None]) -> EventProcessor:
+    """The stream with its one group."""
+    events = supabase_backend.events()
+    closing(events)
+    events.create_group()
+    return events
 
 
 def test_plain_pgmq_reaches_every_group_at_one_position(
@@ -43,12 +53,9 @@ def test_plain_pgmq_reaches_every_group_at_one_position(
 
 
 def test_other_programs_read_what_we_publish(
-    supabase_backend: SupabaseBackend,
+    events: EventProcessor,
     postgres_session: PostgresServer,
-    closing: Callable[[object], None],
 ) -> None:
-    events = supabase_backend.events()
-    closing(events)
     event = ProductEvent(type=EventType.CREATE, product_id="p-1", fields={"name": "Lamp"})
     (position,) = events.publish([event])
     with postgres_session.client() as client:
@@ -61,14 +68,10 @@ def test_other_programs_read_what_we_publish(
 
 @pytest.mark.parametrize("message", ['{"event_type": 7, "product_id": null}', '{"product_id": []}'])
 def test_strange_messages_are_delivered_as_such(
-    supabase_backend: SupabaseBackend,
+    events: EventProcessor,
     postgres_session: PostgresServer,
-    closing: Callable[[object], None],
     message: str,
 ) -> None:
-    events = supabase_backend.events()
-    closing(events)
-    events.create_group()
     with postgres_session.client() as client:
         client.execute("SELECT pgmq.send('product_updates', %s::jsonb)", [message])
     (delivery,) = events.receive("a", 10, 0)
@@ -76,12 +79,9 @@ def test_strange_messages_are_delivered_as_such(
 
 
 def test_schema_dropped_under_a_consumer(
-    supabase_backend: SupabaseBackend,
+    events: EventProcessor,
     postgres_session: PostgresServer,
-    closing: Callable[[object], None],
 ) -> None:
-    events = supabase_backend.events()
-    closing(events)
     event = ProductEvent(type=EventType.DELETE, product_id="p-1", fields={})
     events.publish([event])
     with postgres_session.client() as client:
@@ -117,14 +117,8 @@ def test_what_the_last_group_had_not_read_waits_for_the_next(
     assert found == [position, later]
 
 
-def test_who_waits_is_woken_where_nothing_is_in_between(
-    supabase_backend: SupabaseBackend,
-    postgres_session: PostgresServer,
-    closing: Callable[[object], None],
-) -> None:
-    events = supabase_backend.events()
-    closing(events)
-    events.create_group()
+@pytest.mark.usefixtures("events")
+def test_who_waits_is_woken_where_nothing_is_in_between(postgres_session: PostgresServer) -> None:
     connection = PostgresConnection(postgres_session.url, schema="recsys")
     alarm = Alarm(connection, QUEUE, longest_pause_s=60)
     with contextlib.closing(connection), contextlib.closing(alarm):
@@ -165,13 +159,10 @@ def test_through_a_transaction_pooler_nobody_listens_and_everything_arrives(
 
 @pytest.mark.parametrize("what", ["SCHEMA recsys", "TABLE recsys.groups"])
 def test_looking_at_what_somebody_dropped_makes_it_again(
-    supabase_backend: SupabaseBackend,
+    events: EventProcessor,
     postgres_session: PostgresServer,
-    closing: Callable[[object], None],
     what: str,
 ) -> None:
-    events = supabase_backend.events()
-    closing(events)
     looks: list[Callable[[], object]] = [
         events.status,
         lambda: events.pending(10),
@@ -187,14 +178,8 @@ def test_looking_at_what_somebody_dropped_makes_it_again(
     assert events.create_group()
 
 
-def test_only_its_owner_puts_the_trigger_on_a_table(
-    supabase_backend: SupabaseBackend,
-    postgres_session: PostgresServer,
-    closing: Callable[[object], None],
-) -> None:
-    events = supabase_backend.events()
-    closing(events)
-    events.create_group()
+@pytest.mark.usefixtures("events")
+def test_only_its_owner_puts_the_trigger_on_a_table(postgres_session: PostgresServer) -> None:
     with postgres_session.client() as client:
         found = client.execute(
             "SELECT has_function_privilege('pg_monitor', 'recsys.fan_out()', 'EXECUTE')"

@@ -29,8 +29,7 @@ def shop(publish: Sequence[str]) -> Iterator[Backends]:
     """A shop on a server of its own, as the one user who may publish to these and no more."""
     with running_nats(config(publish)) as server:
         environ = {
-            "EVENT_PROCESSOR_TYPE": "nats",
-            "NATS_URL": server.url,
+            **server.settings,
             "NATS_USER": USER,
             "NATS_PASSWORD": PASSWORD,
             "RECSYS_HOME": os.environ["RECSYS_HOME"],

@@ -29,9 +29,7 @@ def server() -> Iterator[PostgresServer]:
 def recsys(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], server: PostgresServer
 ) -> Recsys:
-    with server.client() as client:
-        client.execute("DROP SCHEMA IF EXISTS recsys CASCADE")
-        client.execute("SELECT pgmq.drop_queue(queue_name) FROM pgmq.list_queues()")
+    server.clear()
     monkeypatch.setenv("EVENT_PROCESSOR_TYPE", "supabase")
     monkeypatch.setenv("SUPABASE_DB_URL", server.url)
     return Recsys(monkeypatch, capsys)

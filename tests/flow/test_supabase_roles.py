@@ -71,12 +71,11 @@ def shop(
     server: PostgresServer, recsys_embedded: Recsys, monkeypatch: pytest.MonkeyPatch
 ) -> PostgresServer:
     """A server on which an operator has run what ``recsys init --print-sql`` printed."""
-    for name, value in {**ON_POSTGRES, "SUPABASE_DB_URL": server.url}.items():
+    for name, value in server.settings.items():
         monkeypatch.setenv(name, value)
     printed = recsys_embedded("init", "--print-sql").out
+    server.clear()
     with server.client() as client:
-        client.execute("DROP SCHEMA IF EXISTS recsys CASCADE")
-        client.execute("SELECT pgmq.drop_queue(queue_name) FROM pgmq.list_queues()")
         client.execute(printed.encode())
         for role in (WORKER, NOBODY):
             if client.execute("SELECT FROM pg_roles WHERE rolname = %s", [role]).rowcount:

@@ -18,12 +18,7 @@ from tests.postgres import PostgresServer
 @pytest.fixture
 def opened(postgres_server: PostgresServer) -> Iterator[Backends]:
     """A shop whose model is fitted, and whose first products are embedded."""
-    environ = {
-        "EVENT_PROCESSOR_TYPE": "supabase",
-        "VECTOR_STORE_TYPE": "supabase",
-        "SUPABASE_DB_URL": postgres_server.url,
-    }
-    with Backends(load({}, environ)) as backends:
+    with Backends(load({}, postgres_server.settings)) as backends:
         publish(backends, "first", BATCH)
         consume(backends)
         yield backends
