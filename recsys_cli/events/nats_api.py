@@ -10,6 +10,7 @@ import asyncio
 import base64
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
 IN_FLIGHT = 1000
+ACK, ACK_TIMEOUT_S = b"+ACK", 1.0
 
 
 _encoder = msgspec.json.Encoder()
@@ -139,6 +141,16 @@ async def put(client: Client, subject: str, body: bytes, expected: int | None = 
     headers = None if expected is None else {EXPECTED_SEQUENCE: str(expected)}
     reply = await client.request(subject, body, timeout=REQUEST_TIMEOUT_S, headers=headers)
     return int(answer(reply)["seq"])
+
+
+async def acknowledge(client: Client, subjects: Sequence[str]) -> None:
+    """Tell the server; should it not hear, it delivers again what the ledger knows is done."""
+    *others, last = subjects
+    for subject in others:
+        await client.publish(subject, ACK)
+    # It takes them in order. After a restart it may not know the last ones, and says nothing.
+    with suppress(TimeoutError, NoRespondersError):
+        await client.request(last, ACK, timeout=ACK_TIMEOUT_S)
 
 
 def get(stream: str, **which: object) -> Request:

@@ -8,7 +8,8 @@ event                             JSON object: the entry as it was, field by fie
 
 To bury an event is to keep its letter, then to acknowledge it. The letter has a subject of this
 event alone, on which it may only be the first: who is killed in between leaves the event pending,
-on its last attempt, and whoever buries it next finds the letter there and only acknowledges.
+on its last attempt, and whoever buries it next finds the letter there and only acknowledges. So
+does whoever replays the letter before that.
 
 To replay a letter is to publish its event, then to delete it. The message id names the letter and
 the end of its subject, ``replay.{letter}.{sequence}``. Who is killed in between leaves the letter:
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -37,6 +39,7 @@ from recsys_cli.deliveries import DeadLetter
 from recsys_cli.events import codec
 from recsys_cli.events import nats_api as api
 from recsys_cli.events.nats_api import Conflict, Missing, Request, Stored
+from recsys_cli.events.nats_ledger import Ledger
 from recsys_cli.events.nats_names import Names, decode, encode, entry_id, sequence
 
 if TYPE_CHECKING:
@@ -83,6 +86,7 @@ class NatsDeadLetters:
             found = await self._get(client, number)
             if found is None:
                 return False
+            await self._acknowledge(client, found)
             place = found.subject.rpartition(".")[2]
             fields = letter.as_replayed
             request = Request(
@@ -145,6 +149,20 @@ class NatsDeadLetters:
 
     async def _get(self, client: Client, number: int) -> Stored | None:
         return await api.get_one(client, self._names.dead, seq=number)
+
+    async def _acknowledge(self, client: Client, stored: Stored) -> None:
+        """Acknowledge the letter's event if its group still holds it: who buried it was killed."""
+        durable = stored.subject.split(".")[-2]
+        subject = self._names.ledger_of(durable)
+        number = sequence(_letter(stored).entry_id)
+        while noted := await api.get_one(client, self._names.groups, last_by_subj=subject):
+            ledger = Ledger.decode(noted.body)
+            if not ledger.finish([number]):
+                return
+            with suppress(Conflict):
+                await api.put(client, subject, ledger.encode(), noted.sequence)
+                await api.acknowledge(client, [self._names.acknowledgement(durable, number)])
+                return
 
     async def _put(self, client: Client, request: Request) -> None:
         (reply,) = await api.ask_many(client, [request])

@@ -52,7 +52,17 @@ class Names:
         return f"{self.prefix}.dead.{token(group)}.{sequence(entry_id)}"
 
     def ledger(self, group: str) -> str:
-        return f"{self._keys}.{token(group)}.ledger"
+        return self.ledger_of(token(group))
+
+    def ledger_of(self, durable: str) -> str:
+        """Return the subject of the ledger of a group by the name of its durable consumer."""
+        return f"{self._keys}.{durable}.ledger"
+
+    def acknowledgement(self, durable: str, number: int) -> str:
+        """Return the subject on which an event is acknowledged, whoever has received it."""
+        # deliveries, sequence, sequence of the consumer, time, pending; 0 is no consumer sequence,
+        # with which a second acknowledgement moves nothing.
+        return f"$JS.ACK.{self.stream}.{durable}.1.{number}.0.0.0"
 
     def failure(self, group: str, number: int | str) -> str:
         """Return the subject under which an event's last failure is; ``*`` for all."""

@@ -25,7 +25,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
-from nats.errors import NoRespondersError
 
 from recsys_cli.connections.nats_client import replicas_in
 from recsys_cli.deliveries import DeadLetter, Delivery, Failure, PendingEvent
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
 _LONGEST_WAIT_S = 5.0
 _LONGEST_UNSEEN_S = 1.0
 _TRIM_EVERY_S = 1.0
-_ACK_TIMEOUT_S = 1.0
 _PAUSE_S = 0.05
 _WITHIN_A_SERVER_S, _BETWEEN_SERVERS_S = 0.02, 0.05
 _FRESH = 0.8
@@ -58,7 +56,7 @@ _FRESH = 0.8
 _BYTES_A_CHARACTER = 8
 """More than any takes in JSON."""
 
-_ACK, _IN_PROGRESS = b"+ACK", b"+WPI"
+_IN_PROGRESS = b"+WPI"
 
 
 class NatsStream:
@@ -288,7 +286,7 @@ class NatsStream:
 
         taken, done = await self._group.change(client, note)
         if done:
-            await self._acknowledge(client, done)
+            await api.acknowledge(client, [self._ack_subject(number) for number in done])
         return [delivery for n in taken if (delivery := deliveries[n]) is not None]
 
     async def _finish(self, client: Client, numbers: list[int], again: list[int]) -> None:
@@ -296,7 +294,7 @@ class NatsStream:
         if not numbers:
             return
         await self._group.change(client, lambda ledger: ledger.finish(numbers))
-        await self._acknowledge(client, numbers)
+        await api.acknowledge(client, [self._ack_subject(number) for number in numbers])
         filters = [self._names.failure(self._group.name, number) for number in again]
         subject = f"$JS.API.STREAM.PURGE.{self._names.groups}"
         await api.ask_many(
@@ -306,15 +304,6 @@ class NatsStream:
             self._next_trim_s = time.monotonic() + _TRIM_EVERY_S
             stream = self._names.stream
             await api.trim(client, stream, await api.consumers(client, stream))
-
-    async def _acknowledge(self, client: Client, numbers: Sequence[int]) -> None:
-        """Tell the server; should it not hear, it delivers again what the ledger knows is done."""
-        *others, last = map(self._ack_subject, numbers)
-        for subject in others:
-            await client.publish(subject, _ACK)
-        # It takes them in order. After a restart it may not know the last ones, and says nothing.
-        with suppress(TimeoutError, NoRespondersError):
-            await client.request(last, _ACK, timeout=_ACK_TIMEOUT_S)
 
     async def _hold(
         self, client: Client, deliveries: Sequence[Delivery], *, idle_ms: int
@@ -331,9 +320,7 @@ class NatsStream:
         return f"{self._names.stream}.{self._group.durable}"
 
     def _ack_subject(self, number: int) -> str:
-        # deliveries, sequence, sequence of the consumer, time, pending; 0 is no consumer sequence,
-        # with which a second acknowledgement moves nothing.
-        return f"$JS.ACK.{self._consumer}.1.{number}.0.0.0"
+        return self._names.acknowledgement(self._group.durable, number)
 
 
 def _lag_s(client: Client) -> float:

@@ -414,6 +414,29 @@ def test_who_is_killed_after_the_new_letter_leaves_one(
     assert events.status().pending == 0
 
 
+@pytest.mark.parametrize("group", [GROUP, "with a space, " + "and long" * 40])
+def test_a_replay_acknowledges_what_who_buried_it_was_killed_before_acknowledging(
+    opened: Open, nats_server: NatsServer, dead: NatsDeadLetters, group: str
+) -> None:
+    events = opened(group=group)
+    events.publish([changed("a", "one")])
+    (held,) = events.receive("c", 1, 0)
+    names_ = Names("product:updates")
+    nats_server.ask(lambda client: keep(client, names_, group, [letter(held, 0)]))
+    (kept,) = dead.letters()
+
+    assert dead.replay(kept)
+
+    events = opened(group=group)
+    (again,) = events.receive("c", 10, 0)
+    assert (again.replays, again.position) == (1, held.position)
+    events.bury([letter(again, 1)])
+    (new,) = dead.letters()
+    assert new.entry_id == again.entry_id
+    assert events.receive("c", 10, 0) == []
+    assert events.status().pending == 0
+
+
 def test_a_replayed_event_that_dies_before_its_letter_is_dropped_was_replayed(
     opened: Open, dead: NatsDeadLetters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
