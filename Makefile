@@ -16,7 +16,7 @@ demo: $(VENV)/ready
 	@$(BIN)/recsys demo --home .demo
 
 test: $(VENV)/ready-to-test
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 $(PYTEST)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal $(PYTEST)
 
 bench: $(VENV)/ready-to-bench
 	@$(BIN)/python -m tests.benchmarks $(BENCH)
