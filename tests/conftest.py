@@ -158,3 +158,8 @@ def closing() -> Iterator[Callable[[object], None]]:
     yield opened.append
     for thing in reversed(opened):
         thing.close()  # type: ignore[attr-defined]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than there are cores: many a test waits for a server, or for its turn."""
+    return (os.cpu_count() or 1) + 1
