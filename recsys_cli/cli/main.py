@@ -56,7 +56,7 @@ def main() -> None:
     # of a short command, and nothing comes of it. Files and connections are closed by then.
     atexit.register(gc.freeze)
     try:
-        app()
+        app(prog_name="recsys")
     except RecsysError as error:
         from recsys_cli.cli import render
 
