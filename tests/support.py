@@ -36,7 +36,7 @@ class Capability(NamedTuple):
 OF_STORES = (
     Capability("is_eventually_consistent", "what was written is found at once", is_=False),
     Capability("can_search_exactly", "`--exact` compares with every product"),
-    Capability("can_tell_unindexed", "`recsys index check` names what no search finds"),
+    Capability("can_tell_unindexed", "`recsys doctor` names what no search finds"),
 )
 
 

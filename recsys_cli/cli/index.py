@@ -136,9 +136,14 @@ def _show_check(found: IndexCheck) -> None:
         ("generation", found.generation),
         ("queries", render.number(found.queries)),
         (f"recall@{found.k}", f"{found.recall:.4f}"),
-        ("ef_runtime", "none: it is exact" if found.is_exact else found.ef_runtime or "unknown"),
-        ("ef_runtime that suffices", "any" if found.is_exact else found.ef_that_suffices or "none"),
     ]
+    if found.is_exact:
+        pairs.append(("ef_runtime", "none: it is exact"))
+    elif found.ef_runtime is None:
+        pairs.append(("ef_runtime", "none: the backend searches in its own way"))
+    else:
+        pairs.append(("ef_runtime", found.ef_runtime))
+        pairs.append(("ef_runtime that suffices", found.ef_that_suffices or "none"))
     render.facts("index check", pairs)
     if found.worst:
         columns = [render.Column("recall", whole=True), render.Column("queries", "right")]
@@ -155,11 +160,14 @@ def _judge(found: IndexCheck, *, tune: bool) -> None:
         render.success(f"searches keep {found.ef_that_suffices} candidates from now on")
     if found.is_enough:
         return
-    remedy = (
-        f"ef_runtime {found.ef_that_suffices} would find enough: recsys index check --tune"
-        if found.ef_that_suffices is not None
-        else "no ef_runtime finds enough in this graph: recsys reembed --m 32 --ef-construction 400"
-    )
+    if found.ef_runtime is None:
+        remedy = "and nothing can be set"
+    elif found.ef_that_suffices is None:
+        remedy = (
+            "no ef_runtime finds enough in this graph: recsys reembed --m 32 --ef-construction 400"
+        )
+    else:
+        remedy = f"ef_runtime {found.ef_that_suffices} would find enough: recsys index check --tune"
     render.warning(f"recall@{found.k} is {found.recall:.4f}, below {goal}; {remedy}")
 
 

@@ -31,7 +31,7 @@ from recsys_cli.domain import (
 )
 from recsys_cli.errors import InvalidData, InvalidProduct, NotEmbedded, UsageError
 from recsys_cli.generations import serving
-from recsys_cli.pipeline.embed import metadata_of
+from recsys_cli.pipeline.embed import Target, embed_states, metadata_of
 from recsys_cli.pipeline.exact import is_unit, sound_vectors
 from recsys_cli.pipeline.models import artifact_of, version_in
 from recsys_cli.pipeline.publish import changed_fields, publish_events
@@ -202,7 +202,11 @@ class Restoring:
             )
             metadata = metadata_of(product, generation.spec.attributes)
             entries.append(Embedding(product_id, row, metadata, source, utc_now()))
-        self._generations.store(generation).write(entries)
+        target = Target(generation, self._generations.store(generation), model)
+        target.vectors.write(entries)
+        states = self._catalog.get([entry.product_id for entry in entries])
+        newer = {i: state for i, state in states.items() if state.position != positions[i]}
+        embed_states(newer, self._catalog, [target], lambda: [target])
         return len(entries)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ import msgspec
 from recsys_cli.batches import batched
 from recsys_cli.domain import BEGINNING, EventType, Position, Product, ProductEvent
 from recsys_cli.generations import serving
+from recsys_cli.merge import ProductState
 from recsys_cli.pipeline.embed import Target
 from recsys_cli.pipeline.exact import is_unit
 from recsys_cli.pipeline.models import artifact_of
@@ -21,7 +22,7 @@ PAGE = 500
 
 
 class Ailment(StrEnum):
-    """``orphan``: an embedding without a product. ``outdated``: the product has changed since.
+    """``orphan``: an embedding without a product. ``outdated``: not of what the product is now.
 
     ``stale model``: made by another model. ``damaged``: of the wrong size, or not of unit length.
     ``unindexed``: sound, and yet the index does not have it.
@@ -33,10 +34,6 @@ class Ailment(StrEnum):
     STALE_MODEL = "stale model"
     DAMAGED = "damaged"
     UNINDEXED = "unindexed"
-
-
-_IN_THE_WAY = (Ailment.DAMAGED, Ailment.UNINDEXED)
-"""What is stored looks current, so it must go before a consumer makes it anew."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,31 +102,25 @@ class Doctor:
         )
 
     def mend(self, diagnosis: Diagnosis) -> int:
-        """Remove orphans, and have consumers look at the others; return how many events that took.
+        """Remove what is in the way, and have consumers look at the products; return how many.
 
         The events are updates that change nothing: whatever else happens to a product at the same
-        moment stands.
+        moment stands. They follow the removal, so that what it took too much comes again.
         """
+        published = 0
         for page in batched(diagnosis.findings, PAGE):
-            states = self._catalog.get([f.product_id for f in page])
-            gone = {
-                f.product_id: f.position
-                for f in page
-                if f.ailment in _IN_THE_WAY
-                or (
-                    f.ailment is Ailment.ORPHAN
-                    and not (f.product_id in states and states[f.product_id].exists)
-                )
-            }
+            ids = list(dict.fromkeys(f.product_id for f in page))
+            states = self._catalog.get(ids)
+            gone = {f.product_id: f.position for f in page if _is_in_the_way(f, states)}
             self._target.vectors.remove(gone)
+            states = self._catalog.get(ids)
             events = [
-                ProductEvent(type=EventType.UPDATE, product_id=f.product_id)
-                for f in page
-                if f.ailment is not Ailment.ORPHAN
+                ProductEvent(type=EventType.UPDATE, product_id=i) for i in ids if _exists(i, states)
             ]
             if events:
                 publish_events(self._events, self._catalog, events)
-        return sum(f.ailment is not Ailment.ORPHAN for f in diagnosis.findings)
+            published += len(events)
+        return published
 
     def _products(
         self, products: Iterable[Product], progress: Callable[[str], None] = lambda _: None
@@ -152,7 +143,7 @@ class Doctor:
                 ailment = None
                 if source.model_version != self._target.model.version:
                     ailment = Ailment.STALE_MODEL
-                elif product_id in states and source.position < states[product_id].position:
+                elif product_id in states and source.position != states[product_id].position:
                     ailment = Ailment.OUTDATED
                 if ailment:
                     findings.append(
@@ -168,7 +159,8 @@ class Doctor:
             seen += len(page)
             findings += self._of_page(page)
             progress(f"{seen:,} embeddings")
-        info = self._target.vectors.info()
+        vectors = self._target.vectors
+        info = vectors.info() if vectors.can_tell_unindexed else None
         damaged = sum(f.ailment is Ailment.DAMAGED for f in findings)
         if info is not None and info.indexed < seen - damaged:
             findings += self._unindexed()
@@ -177,9 +169,8 @@ class Doctor:
     def _of_page(self, page: list[Embedding]) -> Iterator[Finding]:
         states = self._catalog.get([entry.product_id for entry in page])
         for entry in page:
-            state = states.get(entry.product_id)
             ailment = None
-            if state is None or not state.exists:
+            if not _exists(entry.product_id, states):
                 ailment = Ailment.ORPHAN
             elif not self._is_sound(entry):
                 ailment = Ailment.DAMAGED
@@ -215,6 +206,21 @@ class Doctor:
                 source = stored.get(finding.product_id)
                 if source is None or source.position != finding.position:
                     continue
-                exists = finding.product_id in states and states[finding.product_id].exists
-                if exists is (finding.ailment is not Ailment.ORPHAN):
+                if _exists(finding.product_id, states) is (finding.ailment is not Ailment.ORPHAN):
                     yield finding
+
+
+def _exists(product_id: str, states: Mapping[str, ProductState]) -> bool:
+    return product_id in states and states[product_id].exists
+
+
+def _is_in_the_way(finding: Finding, states: Mapping[str, ProductState]) -> bool:
+    """Whether what is stored must go: else it would stay, or look current, to a consumer."""
+    match finding.ailment:
+        case Ailment.DAMAGED | Ailment.UNINDEXED:
+            return True
+        case Ailment.ORPHAN:
+            return not _exists(finding.product_id, states)
+        case _:  # newer than the catalog: another one, which is lost, has written it
+            state = states.get(finding.product_id)
+            return state is not None and finding.position > state.position

@@ -65,8 +65,10 @@ def remove_orphans(target: Target, catalog: Catalog) -> int:
             for entry in entries
             if entry.product_id not in states or not states[entry.product_id].exists
         }
-        # One that was created again meanwhile has a newer position, and stays.
         target.vectors.remove(gone)
+        # Created again meanwhile: not every store can compare positions as it removes.
+        back = {i: state for i, state in catalog.get(list(gone)).items() if state.exists}
+        embed_states(back, catalog, [target], lambda: [target])
         removed += len(gone)
     return removed
 

@@ -19,6 +19,7 @@ _WORST = 10
 class IndexCheck(msgspec.Struct, frozen=True, kw_only=True):
     """``ef_that_suffices``: the smallest that reaches ``min_recall``; None where none does.
 
+    ``ef_runtime``: None where there is nothing to set, as in a search that ``is_exact``.
     ``histogram``: how many queries found which share; ``worst``: those that found least.
     """
 
@@ -59,8 +60,12 @@ def check_index(
         raise NotEmbedded("there are no neighbors to look for", hint="recsys consume --drain")
     progress("the index")
     found = measure_recall(vectors, truth)
-    is_exact = "ef_runtime" not in info.parameters
-    ef = None if is_exact else _smallest_ef(generations, generation, truth, min_recall, progress)
+    ef_runtime = info.parameters.get("ef_runtime")
+    ef = (
+        None
+        if ef_runtime is None
+        else _smallest_ef(generations, generation, truth, min_recall, progress)
+    )
     if tune and ef is not None:
         _set_ef(generations, generation.number, ef)
     return IndexCheck(
@@ -69,9 +74,9 @@ def check_index(
         k=sample.k,
         recall=found.mean,
         min_recall=min_recall,
-        ef_runtime=info.parameters.get("ef_runtime"),
+        ef_runtime=ef_runtime,
         ef_that_suffices=ef,
-        is_exact=is_exact,
+        is_exact=ef_runtime is None and vectors.can_search_exactly,
         histogram=found.histogram,
         worst=found.worst(_WORST),
     )

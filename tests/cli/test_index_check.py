@@ -61,6 +61,13 @@ def test_a_good_index_passes(recsys: Recsys) -> None:
     assert "found least" not in passed.out
 
 
+@pytest.mark.parametrize("recsys", ["embedded+pinecone"], indirect=True)
+def test_where_nothing_can_be_set_it_says_so(recsys: Recsys) -> None:
+    recsys.stock(SHOP)
+    assert "the backend searches in its own way" in recsys("index", "check").out
+    assert recsys("index", "check", "--json").json["is_exact"] is False
+
+
 def test_with_nothing_to_find_it_says_so(recsys: Recsys) -> None:
     recsys("index", "create")
     assert "no neighbors to look for" in recsys("index", "check", exits=4).err

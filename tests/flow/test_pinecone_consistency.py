@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count, cycle, islice
 from pathlib import Path
 from typing import Any
@@ -205,6 +205,78 @@ def test_a_write_that_takes_effect_too_late_is_found_and_mended(
 
     assert_newest(pinecone_server, fast, "p0")
     stocked("doctor")
+
+
+def at_the_first(path: str, act: Callable[[], None]) -> Callable[[str], None]:
+    """Return what acts when the stand-in is first asked for this."""
+    acts = [act]
+
+    def look(asked: str) -> None:
+        if asked == path and acts:
+            acts.pop()()
+
+    return look
+
+
+@pytest.mark.parametrize("commands", [["reembed", "index rollback"], ["doctor --fix"]])
+def test_a_product_that_comes_back_while_its_orphan_is_removed_stays(
+    commands: list[str], stocked: Recsys, fast: Consumer, pinecone_server: PineconeServer
+) -> None:
+    *before, removing = (command.split() for command in commands)
+    orphan = held(pinecone_server)["p1"]
+    for command in before:
+        stocked(*command)
+    fast.change("p1", None)
+    pinecone_server.data.namespaces["product:vectors"]["p1"] = orphan
+
+    def come_back() -> None:
+        for command in (["product", "put", "p1", "--name", "Floor lamp"], ["consume", "--drain"]):
+            recsys_process(*command).communicate(timeout=60)
+        assert "p1" in pinecone_server.data.namespaces["product:vectors"]
+
+    pinecone_server.before = at_the_first(DELETE, come_back)
+    stocked(*removing)
+    pinecone_server.before = lambda _: None
+    stocked("consume", "--drain")
+    stocked("doctor")
+    assert stocked("similar", "p1", "--json").json["neighbors"]
+
+
+def test_a_restore_does_not_put_its_vectors_over_newer_ones(
+    stocked: Recsys, fast: Consumer, pinecone_server: PineconeServer, tmp_path: Path
+) -> None:
+    backup = tmp_path / "backup.jsonl"
+    stocked("export", backup)
+    fast.change("p0", {"name": "Reading lamp of brass"})
+    fast.change("p1", {"name": "Floor lamp of wood"})
+
+    def overtake() -> None:
+        fast.change("p0", {"name": "Bedside lamp of brass"})
+        fast.change("p1", None)
+
+    pinecone_server.before = at_the_first(UPSERT, overtake)
+    stocked("restore", backup, "--replace")
+    assert_newest(pinecone_server, fast, "p0")
+    assert_newest(pinecone_server, fast, "p1")
+
+
+def test_what_a_lost_catalog_has_left_is_found_and_mended(
+    stocked: Recsys, pinecone_server: PineconeServer, fast: Consumer, tmp_path: Path
+) -> None:
+    """Positions of the new catalog begin anew, so those of the old one are newer."""
+    for number in range(3):
+        fast.change("p0", {"name": f"Lamp number {number}"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_HOME", str(tmp_path / "anew"))
+        feed = tmp_path / "anew.csv"
+        feed.write_text("id,name,price\np0,Lamp of another time,10\np9,Kettle of iron,10\n")
+        stocked.stock(feed)
+        found = stocked("doctor", "--fix", "--json", exits=None).json["findings"]
+        assert {f["product_id"]: f["ailment"] for f in found}["p0"] in {"outdated", "stale model"}
+        stocked("consume", "--drain")
+        stocked("doctor")
+    assert held(pinecone_server).keys() == {"p0", "p9"}
+    assert held(pinecone_server)["p0"]["metadata"]["name"] == "Lamp of another time"
 
 
 def test_a_read_may_show_what_was_there_before(
