@@ -56,6 +56,7 @@ class _Scanner:
         self._after_backslash = False
         self._around: list[str] = []
         """The open brackets outside of any element."""
+        self._has_array = False
         self._depth = 0
         """How many brackets are open inside the element in hand; 0: there is none."""
         self._pieces: list[str] = []
@@ -71,6 +72,10 @@ class _Scanner:
             )
         elif self._around:
             yield Unreadable(self._line, "the JSON ends before its array does", "")
+        elif not self._has_array:
+            yield Unreadable(
+                self._line, "no array of products; --format jsonl reads a product a line", ""
+            )
 
     def _scan(self, text: str) -> Iterator[JsonValue | Unreadable]:
         start = 0
@@ -84,6 +89,7 @@ class _Scanner:
                     self._depth += 1
                     continue
                 self._around.append(char)
+                self._has_array |= char == "["
             elif self._depth:
                 self._depth -= 1
                 if self._depth:

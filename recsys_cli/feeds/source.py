@@ -17,10 +17,13 @@ from io import BufferedReader
 from itertools import chain
 from typing import IO, cast
 
+from recsys_cli.cleaning import MAX_PRODUCT_BYTES
 from recsys_cli.errors import FeedError
 
 BLOCK_BYTES = 256 * 1024
 HEAD_BYTES = 64 * 1024
+FIRST_LINE_BYTES = 2 * MAX_PRODUCT_BYTES
+"""JSON escapes can make a product's text longer than the product."""
 
 _GZIP = b"\x1f\x8b"
 
@@ -52,8 +55,13 @@ class Source:
         self._blocks = self._unpacked(blocks) if self.is_compressed else blocks
         self.head = b""
         """The first bytes, enough to tell the format; still part of :meth:`blocks`."""
-        while len(self.head) < HEAD_BYTES and (more := next(self._blocks, b"")):
+        while not self._tells_the_format() and (more := next(self._blocks, b"")):
             self.head += more
+
+    def _tells_the_format(self) -> bool:
+        """Whether the head holds the first line, which may be a whole product."""
+        has_line = b"\n" in self.head.lstrip()
+        return len(self.head) >= (HEAD_BYTES if has_line else FIRST_LINE_BYTES)
 
     def blocks(self) -> Iterator[bytes]:
         """Yield the unpacked data, in pieces of a few hundred kilobytes at most."""

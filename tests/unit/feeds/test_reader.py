@@ -119,13 +119,6 @@ def test_mapping_goes_over_recognition(read: Reader) -> None:
         read(text, mapping={"id": "sku"})
 
 
-def test_a_mapped_key_that_no_json_row_has_is_told(read: Reader) -> None:
-    text = '{"id": 1, "name": "Lamp"}\n{"id": 2, "label": "Desk"}\n'
-    assert read(text, mapping={"name": "label"}).notices == []
-    (notice,) = read(text, mapping={"name": "titel"}).notices
-    assert "--map name=titel: no row has this column" in notice
-
-
 def test_no_id_column_names_the_columns(read: Reader) -> None:
     with pytest.raises(FeedError, match="'colour', 'name'") as error:
         read("colour,name\nred,Lamp\n")
@@ -137,12 +130,6 @@ def test_html_becomes_text(read: Reader) -> None:
     result = read(json.dumps([{"id": 1, "name": "a < b", "description": markup}]))
     assert result.rows[0].fields["description"] == "Soft & warm wool silk"
     assert result.rows[0].fields["name"] == "a < b"
-
-
-def test_categories_of_json(read: Reader) -> None:
-    path = [{"id": 1, "name": "Audio"}, {"id": 2, "name": "Headphones"}]
-    result = read(json.dumps([{"id": "x", "name": "H", "category": path}]))
-    assert result.rows[0].fields["category"] == "Audio > Headphones"
 
 
 def test_lines_are_where_rows_begin(read: Reader) -> None:
@@ -172,56 +159,6 @@ def test_a_row_that_is_no_product_is_rejected_and_the_others_land(
     ((line, said),) = result.reasons
     assert line == 3
     assert any(part in said for part in reason.split("|"))
-
-
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        ('{"id": "x", "name": ', "invalid JSON"),
-        ("[" * 100_000, "invalid JSON"),
-        ('"text"', "not an object"),
-        ('{"id": "x", "name": "a", "price": NaN}', "invalid JSON"),
-        ('{"id": "x", "name": "' + "y" * 1_100_000 + '"}', "longer than"),
-    ],
-    ids=["cut", "deep", "string", "nan", "long"],
-)
-def test_a_bad_json_line_costs_no_other(read: Reader, line: str, reason: str) -> None:
-    good = '{"id": "%s", "name": "Lamp"}'
-    result = read(f"{good % 'a'}\n{line}\n{good % 'b'}\n")
-    assert result.ids == ["a", "b"]
-    ((number, said),) = result.reasons
-    assert number == 2
-    assert reason in said
-
-
-def test_a_bad_element_costs_no_other(read: Reader) -> None:
-    deep = "[" * 50_000 + "]" * 50_000
-    result = read(
-        '[{"id": 1, "name": "a"},\n{"id": 2, "name": oops},\n"text",\n'
-        f'{{"id": 3, "name": "c", "x": {deep}}},\n{{"id": 4, "name": "br}}ace"}}\n]'
-    )
-    assert result.ids == ["1", "4"]
-    assert [line for line, _ in result.reasons] == [2, 4, 4] or [
-        line for line, _ in result.reasons
-    ] == [2, 3, 4]
-
-
-def test_a_broken_off_array_keeps_what_came_before(read: Reader) -> None:
-    result = read('[{"id": 1, "name": "a"},\n{"id": 2, "na')
-    assert result.ids == ["1"]
-    assert result.reasons == [(2, "the JSON ends in the middle of this element")]
-
-
-@pytest.mark.parametrize("cut", [1, 2, 3, 5, 7])
-def test_json_may_be_cut_anywhere(cut: int) -> None:
-    from recsys_cli.feeds.json_feed import json_elements
-    from recsys_cli.feeds.records import JsonValue
-
-    elements = [{"id": 1, "x": 'q"\\'}, {"id": 2, "x": "]}\n[{"}, {"id": 3, "x": [{"y": []}]}]
-    text = json.dumps(elements)
-    pieces = [text[start : start + cut] for start in range(0, len(text), cut)]
-    found = [v.value for v in json_elements(pieces) if isinstance(v, JsonValue)]
-    assert found == elements
 
 
 def test_a_truncated_gzip_keeps_what_came_before(read: Reader) -> None:
