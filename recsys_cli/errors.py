@@ -19,6 +19,7 @@
     │   └── NotEmbedded             4  the catalog knows it, the index does not (yet)
     ├── BackendUnavailable          5  no answer: waiting and trying again may help
     ├── BackendRefused              5  an answer that says no: password, permission, missing module
+    │   └── EventsTooLarge          5  the stream takes no events of this size
     └── LockHeld                    6  another run holds the lock
 
 A message is a sentence that says what failed and with which value. A hint, where there is one, is
@@ -27,6 +28,7 @@ the command or setting to try next.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -120,6 +122,14 @@ class BackendUnavailable(RecsysError):
 
 class BackendRefused(RecsysError):
     exit_code = 5
+
+
+class EventsTooLarge(BackendRefused):
+    """``places``: which of the events; none of the others has been published."""
+
+    def __init__(self, message: str, *, places: Sequence[int], hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.places = places
 
 
 class LockHeld(RecsysError):

@@ -124,7 +124,8 @@ class EventProcessor(ConsumerGroup, Connected, Protocol):
     def publish(self, events: Sequence[ProductEvent]) -> list[Position]:
         """Append the events in this order and return their positions, which strictly increase.
 
-        Returning means that the stream has accepted all of them. After an error some may have been.
+        Returning means that the stream has accepted all of them. After an error some may have been,
+        and none where some are larger than the stream can take: EventsTooLarge says which.
         """
         ...
 

@@ -16,7 +16,7 @@ from nats.errors import NoRespondersError
 
 from recsys_cli.connections.nats_protocol import MESSAGE_ID
 from recsys_cli.domain import Position, ProductEvent
-from recsys_cli.errors import BackendRefused, BackendUnavailable
+from recsys_cli.errors import BackendUnavailable, EventsTooLarge
 from recsys_cli.events import nats_api as api
 from recsys_cli.events.nats_api import Request
 from recsys_cli.events.nats_group import Group
@@ -75,10 +75,10 @@ class Publisher:
     ) -> None:
         """Store what is not accepted yet; ``accepted`` gets the sequence of each by its place."""
         most = client.max_payload - HEADROOM_BYTES
-        largest = max(len(request.body) for request in requests)
-        if largest > most:
-            raise BackendRefused(
-                f"an event of {largest:,} bytes is more than NATS takes here ({most:,})",
+        if too_large := [n for n, request in enumerate(requests) if len(request.body) > most]:
+            raise EventsTooLarge(
+                f"the event is larger than NATS takes here ({most:,} bytes)",
+                places=too_large,
                 hint="raise max_payload in the configuration of nats-server",
             )
         if not self._group.was_made:

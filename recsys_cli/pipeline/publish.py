@@ -27,6 +27,7 @@ from recsys_cli.domain import (
     filled,
     utc_now,
 )
+from recsys_cli.errors import EventsTooLarge
 from recsys_cli.merge import NOTHING, ProductState, states_of
 from recsys_cli.ports import Catalog, EventProcessor
 from recsys_cli.seen import SeenIds
@@ -76,9 +77,13 @@ class ImportReport:
 
 
 class _Flight(NamedTuple):
-    """Events on their way to the stream, the states that they go by, and what waits for them."""
+    """Events on their way to the stream, where they come from, and what waits for them.
+
+    ``rows``: of the feed, by product; a delete has none.
+    """
 
     events: Sequence[ProductEvent]
+    rows: Mapping[str, FeedRow]
     known: Mapping[str, ProductState]
     positions: Callable[[], list[Position]]
 
@@ -110,6 +115,7 @@ class FeedPublisher:
         self.seen = SeenIds()
         self.has_nameless_rejects = False
         self._flight: _Flight | None = None
+        self._on_rejected: Callable[[RejectedRow], None] = lambda _: None
 
     def publish(
         self,
@@ -120,13 +126,13 @@ class FeedPublisher:
         on_progress: Callable[[ImportReport], None] = lambda _: None,
     ) -> None:
         """Publish one feed."""
+        self._on_rejected = on_rejected
         with self._landing(on_progress):
             for chunk, rejected in _chunks(rows):
                 self.report.read += len(chunk) + len(rejected)
                 self._publish_chunk(self._newest(chunk, on_duplicate))
                 for row in rejected:
                     self._reject(row)
-                    on_rejected(row)
                 on_progress(self.report)
 
     def delete(
@@ -137,7 +143,8 @@ class FeedPublisher:
         """Publish a delete for each product."""
         with self._landing(on_progress):
             for chunk in batched(product_ids, CHUNK):
-                self._send([ProductEvent(type=EventType.DELETE, product_id=i) for i in chunk], {})
+                gone = [ProductEvent(type=EventType.DELETE, product_id=i) for i in chunk]
+                self._send(gone, {}, {})
                 on_progress(self.report)
 
     def _reject(self, row: RejectedRow) -> None:
@@ -146,6 +153,7 @@ class FeedPublisher:
             self.has_nameless_rejects = True
         else:
             self.seen.add([row.product_id])
+        self._on_rejected(row)
 
     def _newest(
         self, chunk: list[FeedRow], on_duplicate: Callable[[FeedRow], None]
@@ -167,7 +175,7 @@ class FeedPublisher:
         now = utc_now()
         changes = [self._event(row, known[i], now) for i, row in rows.items()]
         events = [event for event in changes if event is not None]
-        self._send(events, known)
+        self._send(events, rows, known)
         self.report.unchanged += len(changes) - len(events)
 
     def _event(self, row: FeedRow, state: ProductState, now: str) -> ProductEvent | None:
@@ -181,14 +189,19 @@ class FeedPublisher:
                 return None
         return ProductEvent(type=kind, product_id=row.product_id, fields=fields, timestamp=now)
 
-    def _send(self, events: list[ProductEvent], known: Mapping[str, ProductState]) -> None:
+    def _send(
+        self,
+        events: list[ProductEvent],
+        rows: Mapping[str, FeedRow],
+        known: Mapping[str, ProductState],
+    ) -> None:
         """Publish the events, when those before have landed."""
         self._land()
         if self._dry_run:
             self.report.count(events, known)
         elif events:
             with self._whole:
-                self._flight = _Flight(events, known, self._events.begin_publish(events))
+                self._flight = _Flight(events, rows, known, self._events.begin_publish(events))
 
     @contextmanager
     def _landing(self, on_progress: Callable[[ImportReport], None]) -> Iterator[None]:
@@ -204,9 +217,20 @@ class FeedPublisher:
         with self._whole:
             flight, self._flight = self._flight, None
             if flight:
-                states = states_of(zip(flight.positions(), flight.events, strict=True))
-                self._catalog.merge(states, flight.known)
-                self.report.count(flight.events, flight.known)
+                events, positions = self._landed(flight)
+                self._catalog.merge(states_of(zip(positions, events, strict=True)), flight.known)
+                self.report.count(events, flight.known)
+
+    def _landed(self, flight: _Flight) -> tuple[Sequence[ProductEvent], list[Position]]:
+        """Return the events that the stream has accepted; rows that it cannot take are rejected."""
+        try:
+            return flight.events, flight.positions()
+        except EventsTooLarge as error:
+            for place in error.places:
+                row = flight.rows[flight.events[place].product_id]
+                self._reject(_rejected(row, str(error)))
+            taken = [e for place, e in enumerate(flight.events) if place not in error.places]
+            return taken, self._events.publish(taken)
 
 
 def publish_events(
@@ -225,6 +249,16 @@ def changed_fields(state: ProductState, fields: Fields) -> Fields:
     """Return those of ``fields`` that the state has otherwise; None empties a field."""
     current = state.values.get
     return {name: value for name, value in fields.items() if current(name) != value}
+
+
+def _rejected(row: FeedRow, reason: str) -> RejectedRow:
+    return RejectedRow(
+        file=row.file,
+        line=row.line,
+        reason=reason,
+        product_id=row.product_id,
+        raw={"id": row.product_id, **row.fields},
+    )
 
 
 def _chunks(

@@ -13,7 +13,7 @@ from nats.errors import ConnectionClosedError
 from recsys_cli.connections.nats import NatsConnection
 from recsys_cli.deliveries import LostEvent, UndecodableEvent
 from recsys_cli.domain import ProductEvent
-from recsys_cli.errors import BackendRefused, BackendUnavailable, GroupMissing
+from recsys_cli.errors import BackendUnavailable, EventsTooLarge, GroupMissing
 from recsys_cli.events import nats_api
 from recsys_cli.events.nats_stream import NatsStream
 from tests.contract.nats_streams import GROUP, NAME, SENT, Open, changed, names, opened, sent
@@ -128,8 +128,9 @@ def test_entries_that_are_no_events_are_left_out(opened: Open, nats_server: Nats
 
 def test_an_event_larger_than_the_server_takes_is_refused_before_any_is_sent(opened: Open) -> None:
     events = opened()
-    with pytest.raises(BackendRefused, match="is more than NATS takes here") as refused:
+    with pytest.raises(EventsTooLarge, match="larger than NATS takes here") as refused:
         events.publish([changed("a", "Lamp"), changed("b", "x" * 1_100_000)])
+    assert list(refused.value.places) == [1]
     assert "max_payload" in refused.value.hint
     assert events.status().length == 0
 

@@ -89,6 +89,26 @@ def test_what_another_program_publishes_has_neighbors(night: NatsNight) -> None:
     assert night.is_settled()
 
 
+def test_a_product_too_large_for_the_server_is_rejected_and_the_others_land(
+    recsys_embedded: Recsys, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    feed, rejects = tmp_path / "feed.csv", tmp_path / "rejects.jsonl"
+    rows = [f"p{n},Lamp {n},{'x' * (60_000 if n == 1 else 5)}\n" for n in range(3)]
+    feed.write_text("id,name,description\n" + "".join(rows))
+    with running_nats("max_payload: 65536") as server:
+        monkeypatch.setenv("EVENT_PROCESSOR_TYPE", "nats")
+        monkeypatch.setenv("NATS_URL", server.url)
+        imported = recsys_embedded("import", feed, "--rejects", rejects, exits=3)
+        assert "line 3: the event is larger than NATS takes here (49,152 bytes)" in imported.err
+        assert json.loads(rejects.read_text())["id"] == "p1"
+        again = recsys_embedded("import", feed, "--json", exits=3).json
+        assert (again["read"], again["unchanged"], again["rejected"]) == (3, 2, 1)
+        refused = recsys_embedded(
+            "product", "put", "p9", "--name", "Lamp", "--description", "x" * 60_000, exits=5
+        )
+        assert "max_payload" in refused.err
+
+
 def test_health_and_doctor_say_what_is_there(night: NatsNight) -> None:
     night.recsys("import", night.feed("before"))
     night.recsys("consume", "--drain")
