@@ -27,7 +27,7 @@ from recsys_cli.domain import (
     filled,
     utc_now,
 )
-from recsys_cli.errors import EventsTooLarge
+from recsys_cli.errors import EventsTooLarge, SettingsError
 from recsys_cli.merge import NOTHING, ProductState, states_of
 from recsys_cli.ports import Catalog, EventProcessor
 from recsys_cli.seen import SeenIds
@@ -218,7 +218,7 @@ class FeedPublisher:
             flight, self._flight = self._flight, None
             if flight:
                 events, positions = self._landed(flight)
-                self._catalog.merge(states_of(zip(positions, events, strict=True)), flight.known)
+                _merge(self._catalog, events, positions, flight.known)
                 self.report.count(events, flight.known)
 
     def _landed(self, flight: _Flight) -> tuple[Sequence[ProductEvent], list[Position]]:
@@ -239,10 +239,30 @@ def publish_events(
     events: Sequence[ProductEvent],
     known: Mapping[str, ProductState] | None = None,
 ) -> list[Position]:
-    """Append events to the stream, then merge what was accepted into the catalog."""
+    """Append events to the stream, then merge what was accepted into the catalog.
+
+    Raises SettingsError where the catalog belongs to another stream, and ``known`` tells.
+    """
     positions = processor.publish(events)
-    catalog.merge(states_of(zip(positions, events, strict=True)), known)
+    _merge(catalog, events, positions, known or {})
     return positions
+
+
+def _merge(
+    catalog: Catalog,
+    events: Sequence[ProductEvent],
+    positions: Sequence[Position],
+    known: Mapping[str, ProductState],
+) -> None:
+    catalog.merge(states_of(zip(positions, events, strict=True)), known)
+    for event, position in zip(events, positions, strict=True):
+        if known.get(event.product_id, NOTHING).position >= position:
+            # What is published comes later than all that was known before.
+            raise SettingsError(
+                f"the catalog is of another stream: it has changes of {event.product_id!r} that are"
+                f" later than event {position}, so what is published here changes nothing",
+                hint="recsys export, then recsys restore into an empty catalog",
+            )
 
 
 def changed_fields(state: ProductState, fields: Fields) -> Fields:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import Recsys
+from tests.servers import RedisServer
 
 HEADER = "id,name,price\n"
 
@@ -199,3 +200,22 @@ def test_usage_errors_are_one_sentence(
 ) -> None:
     result = recsys_embedded("import", feed(tmp_path, "a,Lamp,1"), *arguments, exits=2)
     assert sentence in result.err
+
+
+def test_a_catalog_of_another_stream_is_told(
+    recsys_embedded: Recsys,
+    redis_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Its positions are later than those of the stream, so nothing would ever change."""
+    monkeypatch.setenv("REDIS_URL", redis_server.url)
+    recsys_embedded("import", feed(tmp_path, "a,Lamp,1"))
+    monkeypatch.setenv("EVENT_PROCESSOR_TYPE", "embedded")
+    monkeypatch.setenv("CATALOG_TYPE", "redis")
+    for command in (
+        ["product", "update", "a", "--price", 2],
+        ["import", feed(tmp_path, "a,Lamp,3")],
+    ):
+        said = recsys_embedded(*command, exits=2).err
+        assert "the catalog is of another stream: it has changes of 'a' that are later" in said
