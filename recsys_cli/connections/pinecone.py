@@ -15,9 +15,10 @@ from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
+import msgspec
 import pinecone
-from pinecone.errors import NotFoundError, PineconeError
-from pinecone.models.vectors.responses import ListResponse
+from pinecone.errors import ApiError, NotFoundError, PineconeError
+from pinecone.models.vectors.responses import ListResponse, QueryResponse
 
 from recsys_cli.addresses import redact
 from recsys_cli.connections.pinecone_control import ControlPlane
@@ -32,9 +33,14 @@ _FETCHED_CHARACTERS = 6000
 
 _WRITTEN_RECORDS, _WRITTEN_BYTES = 1000, 1_800_000
 _DELETED = 1000
+_ALWAYS_ANSWERED = 90
+"""So many records with 40 KB of metadata each stay below the 4 MB that an answer may have."""
+
+_TOO_LARGE = (400, 413)
 _LONGEST_ID = 512
 _PLAIN_ID = re.compile(r"[!-\"$-~][!-~]*")
-_BYTES_PER_NUMBER = 24
+_BYTES_PER_NUMBER, _BYTES_AROUND = 25, 40
+"""The most that a float32 and a comma take; what stands around key, values and metadata."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -118,22 +124,16 @@ class PineconeIndex:
         limit: int,
         where: Mapping[str, Any] | None,
     ) -> list[list[Record]]:
-        """Return for each vector the closest records, with their metadata, without values."""
+        """Return for each vector the closest records, with their metadata, without values.
+
+        They are fewer than ``limit`` where more are too large for one answer.
+        """
         answers = self._gather(
-            vectors,
-            lambda index, vector: (
-                index.query(
-                    vector=vector,
-                    top_k=limit,
-                    namespace=namespace,
-                    filter=where,
-                    include_metadata=True,
-                ).matches
-            ),
+            vectors, lambda index, vector: _query(index, namespace, vector, limit, where)
         )
         return [
-            [Record(match.id, (), match.metadata or {}, match.score) for match in matches]
-            for matches in answers
+            [Record(match.id, (), match.metadata or {}, match.score) for match in answer.matches]
+            for answer in answers
         ]
 
     def delete(self, namespace: str, keys: Iterable[str]) -> None:
@@ -224,6 +224,29 @@ def _with(
     return call(index, item)
 
 
+def _query(
+    index: pinecone.Index,
+    namespace: str,
+    vector: Sequence[float],
+    limit: int,
+    where: Mapping[str, Any] | None,
+) -> QueryResponse:
+    """Ask for half as many as long as the answer is refused for what may be its size."""
+    while True:
+        try:
+            return index.query(
+                vector=vector,
+                top_k=limit,
+                namespace=namespace,
+                filter=where,
+                include_metadata=True,
+            )
+        except ApiError as error:
+            if error.status_code not in _TOO_LARGE or limit <= _ALWAYS_ANSWERED:
+                raise
+            limit //= 2
+
+
 def _page(namespace: str, token: str | None, index: pinecone.Index) -> ListResponse:
     return index.list_paginated(namespace=namespace, limit=_PAGE, pagination_token=token)
 
@@ -239,8 +262,9 @@ def _delete(index: pinecone.Index, namespace: str, keys: Sequence[str] | None) -
 
 
 def _record_bytes(record: Record) -> int:
-    texts = sum(len(str(value).encode()) for value in record.metadata.values())
-    return len(record.values) * _BYTES_PER_NUMBER + texts + 1000
+    """Return at least how much of the request this is, as the SDK writes it: JSON in UTF-8."""
+    rest = len(msgspec.json.encode((record.key, record.metadata)))
+    return len(record.values) * _BYTES_PER_NUMBER + rest + _BYTES_AROUND
 
 
 def _address_bytes(key: str) -> int:
