@@ -1,12 +1,13 @@
 """One index of Pinecone: calls in batches within its limits, several under way at once.
 
-The SDK tries again by itself, up to three times, after 408, 429 and 5xx: with growing, random
-pauses, or as long as Retry-After says. It is opened with the first call.
+The SDK tries again by itself, up to three times, after no answer, 408, 429, 500, 502, 503 and 504:
+with growing, random pauses, or as long as Retry-After says. It is opened with the first call.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -20,9 +21,9 @@ import pinecone
 from pinecone.errors import ApiError, NotFoundError, PineconeError
 from pinecone.models.vectors.responses import ListResponse, QueryResponse
 
-from recsys_cli.addresses import redact
+from recsys_cli.addresses import redact, web_address
 from recsys_cli.connections.pinecone_control import ControlPlane
-from recsys_cli.connections.pinecone_errors import translated
+from recsys_cli.connections.pinecone_errors import DRIVER_ERRORS, translated
 from recsys_cli.errors import SettingsError
 
 _AT_ONCE = 8
@@ -94,7 +95,7 @@ class PineconeIndex:
 
     def make(self, name: str, dimension: int) -> str:
         """Make the index in the cloud, and return its host; see ``ControlPlane.make``."""
-        plane = ControlPlane(self._control, self._key())
+        plane = ControlPlane(_usable("PINECONE_CONTROLLER_HOST", self._control), self._key())
         return plane.make(name, dimension=dimension, cloud=self._cloud, region=self._region)
 
     def stats(self) -> Stats:
@@ -180,7 +181,7 @@ class PineconeIndex:
         index = self._index()
         try:
             return call(index)
-        except PineconeError as error:
+        except DRIVER_ERRORS as error:
             raise translated(error, self.address) from error
 
     def _index(self) -> pinecone.Index:
@@ -191,12 +192,7 @@ class PineconeIndex:
                         "PINECONE_HOST is not set",
                         hint="recsys index create makes an index and says its host",
                     )
-                try:
-                    self._opened = pinecone.Index(
-                        host=self._host, api_key=self._key(), timeout=_TIMEOUT_S
-                    )
-                except PineconeError as error:
-                    raise translated(error, self.address) from error
+                self._opened = _opened(_usable("PINECONE_HOST", self._host), self._key())
             return self._opened
 
     def _threads(self) -> ThreadPoolExecutor:
@@ -206,11 +202,37 @@ class PineconeIndex:
             return self._pool
 
     def _key(self) -> str:
-        if not self._api_key:
-            raise SettingsError(
-                "PINECONE_API_KEY is not set", hint="set it to an API key of the Pinecone project"
-            )
-        return self._api_key
+        key = (self._api_key or "").strip()
+        hint = "set it to an API key of the Pinecone project"
+        if not key:
+            raise SettingsError("PINECONE_API_KEY is not set", hint=hint)
+        if not (key.isascii() and key.isprintable()):
+            raise SettingsError("PINECONE_API_KEY has a character that no API key has", hint=hint)
+        return key
+
+
+def _usable(name: str, address: str) -> str:
+    found = web_address(address)
+    if found is None:
+        raise _no_host(name, address)
+    return found
+
+
+def _no_host(name: str, address: str) -> SettingsError:
+    return SettingsError(
+        f"{name} is {redact(address)!r}: that is no host",
+        hint="write a host's name, with https:// before it or without",
+    )
+
+
+def _opened(host: str, key: str) -> pinecone.Index:
+    with warnings.catch_warnings():
+        # Settings.warnings() has said already that http:// is not encrypted.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        try:
+            return pinecone.Index(host=host, api_key=key, timeout=_TIMEOUT_S)
+        except PineconeError as error:
+            raise _no_host("PINECONE_HOST", host) from error
 
 
 def _upsert(index: pinecone.Index, namespace: str, batch: Sequence[Record]) -> None:
