@@ -57,9 +57,10 @@ class Record(NamedTuple):
 
 
 class Stats(NamedTuple):
-    """``counts``: vectors by namespace; ``dimension`` None where the index does not say."""
+    """``counts``: vectors by namespace. ``dimension``, ``metric``: None where it does not say."""
 
     dimension: int | None
+    metric: str | None
     counts: Mapping[str, int]
 
 
@@ -101,7 +102,7 @@ class PineconeIndex:
     def stats(self) -> Stats:
         answer = self._call(lambda index: index.describe_index_stats())
         counts = {name: found.vector_count for name, found in answer.namespaces.items()}
-        return Stats(answer.dimension, counts)
+        return Stats(answer.dimension, answer.metric, counts)
 
     def upsert(self, namespace: str, records: Iterable[Record]) -> None:
         batches = _batched(records, _WRITTEN_RECORDS, _WRITTEN_BYTES, _record_bytes)

@@ -95,14 +95,17 @@ class PineconeVectors:
                 f"the index was made; its host is {host}",
                 hint=f"set PINECONE_HOST={host} and run recsys index create again",
             )
-        there = self._pinecone.stats().dimension
+        there = self._pinecone.stats()
+        another = "set PINECONE_HOST to another, or unset it and run recsys index create"
+        self._compare("dimension", spec.dimension, there.dimension, another)
+        self._compare("metric", "cosine", there.metric, another)
         noted = self._table.spec(self._number)
-        self._compare("dimension", spec.dimension, there)
         if noted is None:
             self._table.add_index(self._number, spec)
             return True
-        self._compare("dimension", spec.dimension, noted.dimension)
-        self._compare("attributes", spec.attributes, noted.attributes)
+        anew = "recsys reembed, or recsys index drop and recsys index create"
+        self._compare("dimension", spec.dimension, noted.dimension, anew)
+        self._compare("attributes", spec.attributes, noted.attributes, anew)
         return False
 
     def drop_index(self, *, embeddings: bool) -> bool:
@@ -270,11 +273,10 @@ class PineconeVectors:
         if not self._table.has_index(self._number):
             raise IndexMissing(f"there is no index {self._name!r}", hint="recsys index create")
 
-    def _compare(self, what: str, wanted: object, there: object) -> None:
+    def _compare(self, what: str, wanted: object, there: object, hint: str) -> None:
         if there is not None and wanted != there:
             raise IndexMismatch(
-                f"the index {self._name!r} has the {what} {there}, not {wanted}",
-                hint="recsys reembed, or recsys index drop and recsys index create",
+                f"the index {self._name!r} has the {what} {there}, not {wanted}", hint=hint
             )
 
     def _wait_while(self, left: Callable[[], int]) -> None:

@@ -168,3 +168,13 @@ def test_the_sdk_does_not_warn_beside_us() -> None:
         warnings.simplefilter("error")
         with pytest.raises(BackendUnavailable):
             index.stats()
+
+
+@on_pinecone
+def test_an_index_for_another_metric_is_refused(
+    recsys: Recsys, pinecone_server: PineconeServer
+) -> None:
+    pinecone_server.data.metric = "euclidean"
+    said = recsys("index", "create", exits=1).err
+    assert "has the metric euclidean, not cosine" in said
+    assert "PINECONE_HOST" in said
