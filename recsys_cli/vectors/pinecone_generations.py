@@ -14,7 +14,7 @@ from recsys_cli.connections.pinecone import PineconeIndex
 from recsys_cli.domain import Health, IndexSpec
 from recsys_cli.errors import BackendUnavailable
 from recsys_cli.generations import FIRST, Generation
-from recsys_cli.ports import Notes, VectorStore
+from recsys_cli.ports import Catalog, Notes, VectorStore
 from recsys_cli.vectors import generation_table
 from recsys_cli.vectors.generation_table import Table
 from recsys_cli.vectors.pinecone import PineconeVectors
@@ -68,22 +68,23 @@ class PineconeTable:
 
 
 class PineconeGenerations:
-    """See ports.Generations. ``notes``: where the table is kept; it stays the caller's to close."""
+    """See ports.Generations. ``catalog``: also keeps the table; it stays the caller's to close."""
 
     def __init__(
         self,
         pinecone: PineconeIndex,
-        notes: Notes,
+        catalog: Catalog,
         *,
         index: str,
         dimension: int,
         waits_until_visible: bool = False,
     ) -> None:
         self._pinecone = pinecone
+        self._catalog = catalog
         self._name = index
         self._dimension = dimension
         self._waits = waits_until_visible
-        self._table = PineconeTable(notes, index=index, dimension=dimension)
+        self._table = PineconeTable(catalog, index=index, dimension=dimension)
 
     def all(self) -> list[Generation]:
         # The time first: so a lock is never taken for expired that is not.
@@ -94,6 +95,7 @@ class PineconeGenerations:
         return PineconeVectors(
             self._pinecone,
             self._table,
+            self._catalog,
             index=self._name,
             dimension=self._dimension,
             generation=generation.number,
