@@ -86,7 +86,9 @@ class PineconeVectors:
         self._number = generation
         self._attributes = attributes
         self._waits = waits_until_visible
-        self._namespace = key_of(index if generation == FIRST else f"{index}:{generation}")
+        # No key of a text begins with # and a number before a colon.
+        later = "" if generation == FIRST else f"#{generation}:"
+        self._namespace = later + key_of(index)
 
     def create_index(self, spec: IndexSpec) -> bool:
         """See ports.VectorStore; where PINECONE_HOST is not set, make the index in the cloud.
@@ -185,11 +187,7 @@ class PineconeVectors:
         )
 
     def get(self, product_ids: Sequence[str]) -> dict[str, Vector]:
-        return {
-            i: vector
-            for i, found in self._fetch(product_ids).items()
-            if (vector := records.embedding(found, ()).vector) is not None
-        }
+        return {i: records.vector(found) for i, found in self._fetch(product_ids).items()}
 
     def unindexed(self, product_ids: Sequence[str]) -> list[str]:
         del product_ids

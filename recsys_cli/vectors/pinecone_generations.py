@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 
 from recsys_cli.connections.pinecone import PineconeIndex
-from recsys_cli.domain import Health, IndexSpec
+from recsys_cli.domain import Health, IndexSpec, utc_now
 from recsys_cli.errors import BackendUnavailable
-from recsys_cli.generations import FIRST, Generation
+from recsys_cli.generations import FIRST, Generation, GenerationState
 from recsys_cli.ports import Catalog, Notes, VectorStore
 from recsys_cli.vectors import generation_table
 from recsys_cli.vectors.generation_table import Table
@@ -92,16 +92,7 @@ class PineconeGenerations:
         return generation_table.seen_by_all(self._table.read(), now_ms)
 
     def store(self, generation: Generation) -> VectorStore:
-        return PineconeVectors(
-            self._pinecone,
-            self._table,
-            self._catalog,
-            index=self._name,
-            dimension=self._dimension,
-            generation=generation.number,
-            attributes=generation.spec.attributes,
-            waits_until_visible=self._waits,
-        )
+        return self._store(generation, waits=self._waits)
 
     def lock(self, holder: str, ttl_ms: int) -> int:
         return self._table.change(
@@ -115,10 +106,18 @@ class PineconeGenerations:
         self._table.change(lambda table: generation_table.unlocked(table, token))
 
     def begin(self, token: int, model_version: str, spec: IndexSpec) -> Generation:
-        after = self._table.change(
-            lambda table: generation_table.begun(table, token, _now_ms(), model_version, spec)[0]
+        after = self._table.change(lambda table: generation_table.numbered(table, token, _now_ms()))
+        new = Generation(
+            number=after.last_number,
+            state=GenerationState.BUILDING,
+            model_version=model_version,
+            spec=spec,
+            since=utc_now(),
         )
-        return after.generations[-1]
+        # A catalog that was lost may have given the number too, and left embeddings there.
+        self.store(new).drop_index(embeddings=True)
+        self.note(token, new)
+        return new
 
     def note(self, token: int, generation: Generation) -> None:
         self._table.change(
@@ -129,17 +128,30 @@ class PineconeGenerations:
         self._table.change(lambda table: generation_table.served(table, token, _now_ms(), number))
 
     def drop(self, token: int, number: int) -> None:
-        table = self._table.read()
-        generation_table.held(table, token, _now_ms())
-        if row := generation_table.find(table, number):
-            self.store(row).drop_index(embeddings=True)
+        generation = Generation(number=number)
+        generation_table.held(self._table.read(), token, _now_ms())
+        self._store(generation, waits=False).drop_index(embeddings=True)
         self._table.change(lambda table: generation_table.dropped(table, token, _now_ms(), number))
+        # Consumers have gone on writing until they saw that the entry is gone.
+        self.store(generation).drop_index(embeddings=True)
 
     def health(self) -> Health:
         return self.store(Generation(number=FIRST)).health()
 
     def close(self) -> None:
         self._pinecone.close()
+
+    def _store(self, generation: Generation, *, waits: bool) -> PineconeVectors:
+        return PineconeVectors(
+            self._pinecone,
+            self._table,
+            self._catalog,
+            index=self._name,
+            dimension=self._dimension,
+            generation=generation.number,
+            attributes=generation.spec.attributes,
+            waits_until_visible=waits,
+        )
 
 
 def _now_ms() -> int:
