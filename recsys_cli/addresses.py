@@ -17,6 +17,8 @@ _SHOWN_OPTIONS = frozenset(
 )
 _POSTGRES = ("postgresql", "postgres")
 _POSTGRES_TLS = ("require", "verify-ca", "verify-full")
+_WEB = ("http", "https")
+_HOST = re.compile(r"[\w.:-]+", re.ASCII)
 _LOCAL = re.compile(r"localhost|127(\.[0-9]+){3}|::1|/.*")
 _LISTED = ("nats://", "tls://")
 """Of these there may be several, with commas between."""
@@ -74,13 +76,33 @@ def is_encrypted(url: str) -> bool:
     return url.startswith("rediss://")
 
 
+def web_address(text: str) -> str | None:
+    """Return the URL of a web server, https:// where it names no scheme; None where it is none.
+
+    A user or a password has no place in it.
+    """
+    url = text.strip()
+    if "://" not in url:
+        url = f"https://{url}"
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        # Both raise ValueError: for a port that is no number, and for a name that is too long.
+        odd = parts.port == 0 or not host.encode("idna")
+    except ValueError:
+        return None
+    odd = odd or "@" in parts.netloc or url.count("://") > 1
+    usable = not odd and parts.scheme in _WEB and _HOST.fullmatch(host)
+    return parts.geturl() if usable else None
+
+
 def sends_in_clear(url: str) -> bool:
     """Whether what goes to this host leaves the machine for all on the way to read."""
     try:
         host = urlsplit(url).hostname or ""
     except ValueError:
         host = ""
-    return url.startswith("http://") and not _LOCAL.fullmatch(host)
+    return url.strip().lower().startswith("http://") and not _LOCAL.fullmatch(host)
 
 
 def is_unverified(url: str) -> bool:

@@ -159,11 +159,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 "the certificate of Redis is not verified, as its URL asks: whoever is in between"
                 " can read and change everything"
             )
-        if "pinecone" in self._backends.values() and sends_in_clear(self.pinecone_host or ""):
-            said.append(
-                "PINECONE_HOST is http://: everybody on the way can read the API key and change"
+        if "pinecone" in self._backends.values():
+            said += [
+                f"{name.upper()} is http://: everybody on the way can read the API key and change"
                 " everything; write https://"
-            )
+                for name in ("pinecone_host", "pinecone_controller_host")
+                if sends_in_clear(getattr(self, name) or "")
+            ]
         if "supabase" in self._backends.values() and is_postgres_in_plain(
             self.supabase_db_url or ""
         ):

@@ -17,6 +17,7 @@ from tests.shops import move_to
 from tests.tls import Authority
 
 if TYPE_CHECKING:
+    from recsys_cli.connections.pinecone import PineconeIndex
     from tests.pinecone_server import PineconeServer
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -72,6 +73,18 @@ def pinecone_server() -> Iterator[PineconeServer]:
 
     with PineconeServer(dimension=384).running() as server:
         yield server
+
+
+@pytest.fixture
+def pinecone_index(pinecone_server: PineconeServer) -> Iterator[PineconeIndex]:
+    """What we reach the stand-in by: its index, and its control plane."""
+    from recsys_cli.connections.pinecone import PineconeIndex
+    from tests.pinecone_server import API_KEY
+
+    host = pinecone_server.host
+    index = PineconeIndex(host, api_key=API_KEY, cloud="aws", region="us-east-1", control=host)
+    yield index
+    index.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,12 @@
-"""What Pinecone keeps, over numpy: vectors by namespace, and the indexes that were made."""
+"""What Pinecone keeps, over numpy: vectors by namespace, and the indexes that were made.
+
+Refused is what Pinecone's documentation says to be refused; where it gives a range, the narrowest.
+"""
 
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -14,6 +18,13 @@ Answer = tuple[int, Record]
 
 _MOST_METADATA_BYTES = 40_960
 _LONGEST_ID = 512
+_MOST_WRITTEN, _MOST_WRITTEN_BYTES = 1000, 2_000_000
+_MOST_KEYS = 1000
+_MOST_ANSWERED_BYTES = 4_000_000
+
+
+class Refused(Exception):
+    """The message is what Pinecone says, with the status 400."""
 
 
 class DataPlane:
@@ -24,6 +35,7 @@ class DataPlane:
 
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension
+        self.metric = "cosine"
         self.namespaces: dict[str, dict[str, Record]] = {}
         self.stale_reads = 0
         self._earlier: dict[str, dict[str, Record]] = {}
@@ -36,6 +48,12 @@ class DataPlane:
 
     def answer(self, what: str, query: Query, body: Record) -> Answer | None:
         """Return status and body, None where there is no such path."""
+        try:
+            return self._answer(what, query, body)
+        except Refused as error:
+            return 400, _error(str(error))
+
+    def _answer(self, what: str, query: Query, body: Record) -> Answer | None:
         reads: dict[str, Callable[[], Record]] = {
             "GET /vectors/fetch": lambda: self._fetch(query),
             "GET /vectors/list": lambda: self._list(query),
@@ -59,12 +77,19 @@ class DataPlane:
 
     def _upsert(self, body: Record) -> Answer:
         vectors = body["vectors"]
+        if len(vectors) > _MOST_WRITTEN or _size(body) > _MOST_WRITTEN_BYTES:
+            raise Refused(f"too much at once: {len(vectors)} vectors, {_size(body)} bytes")
         for vector in vectors:
-            size = sum(len(f"{n}{v}".encode()) for n, v in vector.get("metadata", {}).items())
+            metadata = vector.get("metadata", {})
+            size = sum(len(f"{n}{v}".encode()) for n, v in metadata.items())
             if len(vector["values"]) != self.dimension:
-                return 400, _error(f"Vector dimension {len(vector['values'])} is wrong")
+                raise Refused(f"Vector dimension {len(vector['values'])} is wrong")
+            if not any(vector["values"]):
+                raise Refused("Dense vectors must contain at least one non-zero value")
             if len(vector["id"]) > _LONGEST_ID or size > _MOST_METADATA_BYTES:
-                return 400, _error(f"the id or the metadata is too large: {size} bytes")
+                raise Refused(f"the id or the metadata is too large: {size} bytes")
+            if None in metadata.values():
+                raise Refused("Metadata value must be a string, number, boolean or list of strings")
         held = self.namespaces.setdefault(body.get("namespace", ""), {})
         for vector in vectors:
             values = np.asarray(vector["values"], np.float32)
@@ -78,14 +103,14 @@ class DataPlane:
         if body.get("deleteAll"):
             del self.namespaces[name]
             return 200, {}
-        for key in body["ids"]:
+        for key in _not_too_many(body["ids"]):
             self.namespaces[name].pop(key, None)
         return 200, {}
 
     def _fetch(self, query: Query) -> Record:
         name = query.get("namespace", [""])[0]
         held = self._shown().get(name, {})
-        found = {key: held[key] for key in query["ids"] if key in held}
+        found = {key: held[key] for key in _not_too_many(query["ids"]) if key in held}
         return {"vectors": found, "namespace": name, "usage": {"readUnits": 1}}
 
     def _list(self, query: Query) -> Record:
@@ -111,13 +136,17 @@ class DataPlane:
             scores = matrix @ asked / np.where(norms == 0, 1, norms)
             best = np.argsort(-scores, kind="stable")[: body["topK"]]
             matches = [{**rows[n], "score": float(scores[n]), "values": []} for n in best.tolist()]
-        return {"matches": matches, "namespace": name, "usage": {"readUnits": 1}}
+        answer = {"matches": matches, "namespace": name, "usage": {"readUnits": 1}}
+        if _size(answer) > _MOST_ANSWERED_BYTES:
+            raise Refused("Query result size exceeds the limit: choose a lower top_k")
+        return answer
 
     def _stats(self) -> Record:
         shown = self._shown()
         return {
             "namespaces": {name: {"vectorCount": len(held)} for name, held in shown.items()},
             "dimension": self.dimension,
+            "metric": self.metric,
             "indexFullness": 0,
             "totalVectorCount": sum(map(len, shown.values())),
         }
@@ -157,6 +186,16 @@ class ControlPlane:
         return 201, copy.deepcopy(made)
 
 
+def _size(body: Record) -> int:
+    return len(json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def _not_too_many(keys: list[str]) -> list[str]:
+    if len(keys) > _MOST_KEYS:
+        raise Refused(f"{len(keys)} ids at once")
+    return keys
+
+
 def _error(message: str) -> Record:
     return {"code": 3, "message": message, "details": []}
 
@@ -168,7 +207,8 @@ def _refusal(status: int, code: str, message: str) -> Record:
 _COMPARISONS: dict[str, Any] = {
     "$eq": lambda value, wanted: value == wanted,
     "$in": lambda value, wanted: value in wanted,
-    "$nin": lambda value, wanted: value not in wanted,
+    # Of records without the field, Pinecone was seen to pass none: haystack-core-integrations#590.
+    "$nin": lambda value, wanted: value is not None and value not in wanted,
     "$gte": lambda value, wanted: value is not None and value >= wanted,
     "$lte": lambda value, wanted: value is not None and value <= wanted,
 }

@@ -54,7 +54,7 @@ class PineconeServer:
         self.before: Callable[[str], object] = lambda _: None
         self.after: Callable[[str], object] = lambda _: None
         self.is_unplugged = False
-        self._failures: list[tuple[int, dict[str, str]]] = []
+        self._failures: list[tuple[int, bytes, dict[str, str]]] = []
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self.host = f"http://127.0.0.1:{self._server.server_port}"
@@ -71,10 +71,15 @@ class PineconeServer:
             "PINECONE_API_KEY": API_KEY,
         }
 
-    def fail_next(self, *statuses: int, headers: Mapping[str, str] | None = None) -> None:
+    def fail_next(
+        self,
+        *statuses: int,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b'{"code": 2, "message": "injected"}',
+    ) -> None:
         """Answer the next requests with these."""
         with self._lock:
-            self._failures += [(status, dict(headers or {})) for status in statuses]
+            self._failures += [(status, body, dict(headers or {})) for status in statuses]
 
     @contextmanager
     def running(self) -> Iterator[PineconeServer]:
@@ -90,18 +95,17 @@ class PineconeServer:
 
     def answer(
         self, method: str, target: str, headers: Mapping[str, str], raw: bytes
-    ) -> tuple[int, Any, Mapping[str, str]]:
+    ) -> tuple[int, bytes, Mapping[str, str]]:
         """Return status, body and headers."""
         path = urlsplit(target).path
         self.before(path)
         with self._lock:
             self.requests.append(path)
             if self._failures:
-                status, said = self._failures.pop(0)
-                return status, {"code": 2, "message": "injected"}, said
-            answer = self._valid_answer(method, target, headers, raw)
+                return self._failures.pop(0)
+            status, found = self._valid_answer(method, target, headers, raw)
         self.after(path)
-        return *answer, {}
+        return status, json.dumps(found).encode(), {}
 
     def _valid_answer(
         self, method: str, target: str, headers: Mapping[str, str], raw: bytes
@@ -205,8 +209,7 @@ def _handler(stand_in: PineconeServer) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
                 return
             asked = {name.lower(): value for name, value in self.headers.items()}
-            status, body, headers = stand_in.answer(self.command, self.path, asked, raw)
-            content = json.dumps(body).encode()
+            status, content, headers = stand_in.answer(self.command, self.path, asked, raw)
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)

@@ -1,12 +1,13 @@
 """One index of Pinecone: calls in batches within its limits, several under way at once.
 
-The SDK tries again by itself, up to three times, after 408, 429 and 5xx: with growing, random
-pauses, or as long as Retry-After says. It is opened with the first call.
+The SDK tries again by itself, up to three times, after no answer, 408, 429, 500, 502, 503 and 504:
+with growing, random pauses, or as long as Retry-After says. It is opened with the first call.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,13 +16,14 @@ from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
+import msgspec
 import pinecone
-from pinecone.errors import NotFoundError, PineconeError
-from pinecone.models.vectors.responses import ListResponse
+from pinecone.errors import ApiError, NotFoundError, PineconeError
+from pinecone.models.vectors.responses import ListResponse, QueryResponse
 
-from recsys_cli.addresses import redact
+from recsys_cli.addresses import redact, web_address
 from recsys_cli.connections.pinecone_control import ControlPlane
-from recsys_cli.connections.pinecone_errors import translated
+from recsys_cli.connections.pinecone_errors import DRIVER_ERRORS, translated
 from recsys_cli.errors import SettingsError
 
 _AT_ONCE = 8
@@ -32,9 +34,14 @@ _FETCHED_CHARACTERS = 6000
 
 _WRITTEN_RECORDS, _WRITTEN_BYTES = 1000, 1_800_000
 _DELETED = 1000
+_ALWAYS_ANSWERED = 90
+"""So many records with 40 KB of metadata each stay below the 4 MB that an answer may have."""
+
+_TOO_LARGE = (400, 413)
 _LONGEST_ID = 512
 _PLAIN_ID = re.compile(r"[!-\"$-~][!-~]*")
-_BYTES_PER_NUMBER = 24
+_BYTES_PER_NUMBER, _BYTES_AROUND = 25, 40
+"""The most that a float32 and a comma take; what stands around key, values and metadata."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -50,9 +57,10 @@ class Record(NamedTuple):
 
 
 class Stats(NamedTuple):
-    """``counts``: vectors by namespace; ``dimension`` None where the index does not say."""
+    """``counts``: vectors by namespace. ``dimension``, ``metric``: None where it does not say."""
 
     dimension: int | None
+    metric: str | None
     counts: Mapping[str, int]
 
 
@@ -88,13 +96,13 @@ class PineconeIndex:
 
     def make(self, name: str, dimension: int) -> str:
         """Make the index in the cloud, and return its host; see ``ControlPlane.make``."""
-        plane = ControlPlane(self._control, self._key())
+        plane = ControlPlane(_usable("PINECONE_CONTROLLER_HOST", self._control), self._key())
         return plane.make(name, dimension=dimension, cloud=self._cloud, region=self._region)
 
     def stats(self) -> Stats:
         answer = self._call(lambda index: index.describe_index_stats())
         counts = {name: found.vector_count for name, found in answer.namespaces.items()}
-        return Stats(answer.dimension, counts)
+        return Stats(answer.dimension, answer.metric, counts)
 
     def upsert(self, namespace: str, records: Iterable[Record]) -> None:
         batches = _batched(records, _WRITTEN_RECORDS, _WRITTEN_BYTES, _record_bytes)
@@ -118,22 +126,16 @@ class PineconeIndex:
         limit: int,
         where: Mapping[str, Any] | None,
     ) -> list[list[Record]]:
-        """Return for each vector the closest records, with their metadata, without values."""
+        """Return for each vector the closest records, with their metadata, without values.
+
+        They are fewer than ``limit`` where more are too large for one answer.
+        """
         answers = self._gather(
-            vectors,
-            lambda index, vector: (
-                index.query(
-                    vector=vector,
-                    top_k=limit,
-                    namespace=namespace,
-                    filter=where,
-                    include_metadata=True,
-                ).matches
-            ),
+            vectors, lambda index, vector: _query(index, namespace, vector, limit, where)
         )
         return [
-            [Record(match.id, (), match.metadata or {}, match.score) for match in matches]
-            for matches in answers
+            [Record(match.id, (), match.metadata or {}, match.score) for match in answer.matches]
+            for answer in answers
         ]
 
     def delete(self, namespace: str, keys: Iterable[str]) -> None:
@@ -180,7 +182,7 @@ class PineconeIndex:
         index = self._index()
         try:
             return call(index)
-        except PineconeError as error:
+        except DRIVER_ERRORS as error:
             raise translated(error, self.address) from error
 
     def _index(self) -> pinecone.Index:
@@ -191,12 +193,7 @@ class PineconeIndex:
                         "PINECONE_HOST is not set",
                         hint="recsys index create makes an index and says its host",
                     )
-                try:
-                    self._opened = pinecone.Index(
-                        host=self._host, api_key=self._key(), timeout=_TIMEOUT_S
-                    )
-                except PineconeError as error:
-                    raise translated(error, self.address) from error
+                self._opened = _opened(_usable("PINECONE_HOST", self._host), self._key())
             return self._opened
 
     def _threads(self) -> ThreadPoolExecutor:
@@ -206,11 +203,37 @@ class PineconeIndex:
             return self._pool
 
     def _key(self) -> str:
-        if not self._api_key:
-            raise SettingsError(
-                "PINECONE_API_KEY is not set", hint="set it to an API key of the Pinecone project"
-            )
-        return self._api_key
+        key = (self._api_key or "").strip()
+        hint = "set it to an API key of the Pinecone project"
+        if not key:
+            raise SettingsError("PINECONE_API_KEY is not set", hint=hint)
+        if not (key.isascii() and key.isprintable()):
+            raise SettingsError("PINECONE_API_KEY has a character that no API key has", hint=hint)
+        return key
+
+
+def _usable(name: str, address: str) -> str:
+    found = web_address(address)
+    if found is None:
+        raise _no_host(name, address)
+    return found
+
+
+def _no_host(name: str, address: str) -> SettingsError:
+    return SettingsError(
+        f"{name} is {redact(address)!r}: that is no host",
+        hint="write a host's name, with https:// before it or without",
+    )
+
+
+def _opened(host: str, key: str) -> pinecone.Index:
+    with warnings.catch_warnings():
+        # Settings.warnings() has said already that http:// is not encrypted.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        try:
+            return pinecone.Index(host=host, api_key=key, timeout=_TIMEOUT_S)
+        except PineconeError as error:
+            raise _no_host("PINECONE_HOST", host) from error
 
 
 def _upsert(index: pinecone.Index, namespace: str, batch: Sequence[Record]) -> None:
@@ -222,6 +245,29 @@ def _with(
     call: Callable[[pinecone.Index, Item], Result], item: Item, index: pinecone.Index
 ) -> Result:
     return call(index, item)
+
+
+def _query(
+    index: pinecone.Index,
+    namespace: str,
+    vector: Sequence[float],
+    limit: int,
+    where: Mapping[str, Any] | None,
+) -> QueryResponse:
+    """Ask for half as many as long as the answer is refused for what may be its size."""
+    while True:
+        try:
+            return index.query(
+                vector=vector,
+                top_k=limit,
+                namespace=namespace,
+                filter=where,
+                include_metadata=True,
+            )
+        except ApiError as error:
+            if error.status_code not in _TOO_LARGE or limit <= _ALWAYS_ANSWERED:
+                raise
+            limit //= 2
 
 
 def _page(namespace: str, token: str | None, index: pinecone.Index) -> ListResponse:
@@ -239,8 +285,9 @@ def _delete(index: pinecone.Index, namespace: str, keys: Sequence[str] | None) -
 
 
 def _record_bytes(record: Record) -> int:
-    texts = sum(len(str(value).encode()) for value in record.metadata.values())
-    return len(record.values) * _BYTES_PER_NUMBER + texts + 1000
+    """Return at least how much of the request this is, as the SDK writes it: JSON in UTF-8."""
+    rest = len(msgspec.json.encode((record.key, record.metadata)))
+    return len(record.values) * _BYTES_PER_NUMBER + rest + _BYTES_AROUND
 
 
 def _address_bytes(key: str) -> int:

@@ -10,7 +10,7 @@ import re
 import time
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import msgspec
 
@@ -36,12 +36,20 @@ class _Index(msgspec.Struct):
     dimension: int | None = None
 
 
+class _NoRedirects(HTTPRedirectHandler):
+    """The API key would go along, to whatever host an answer names."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
 class ControlPlane:
-    """The control plane at ``address``, for who has ``api_key``."""
+    """The control plane at the URL ``address``, for who has ``api_key``."""
 
     def __init__(self, address: str, api_key: str) -> None:
         self._address = address.rstrip("/")
         self._api_key = api_key
+        self._opener = build_opener(_NoRedirects)
 
     def make(self, name: str, *, dimension: int, cloud: str, region: str) -> str:
         """Make a serverless index for cosines unless it is there; return its host once it is ready.
@@ -92,7 +100,7 @@ class ControlPlane:
 
     def _ask(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
         """Return status and body. Raises BackendUnavailable where there is no answer."""
-        request = Request(  # noqa: S310 - the address is a setting
+        request = Request(  # noqa: S310 - the address is a setting, and was found to be http(s)
             self._address + path,
             method=method,
             data=None if body is None else msgspec.json.encode(body),
@@ -103,7 +111,7 @@ class ControlPlane:
             },
         )
         try:
-            with urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - as above
+            with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
                 return answer.status, answer.read()
         except HTTPError as error:
             with error:

@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
+import httpx
 from pinecone import errors as driver
 
 from recsys_cli.errors import BackendRefused, BackendUnavailable, IndexMissing, RecsysError
 
+DRIVER_ERRORS = (driver.PineconeError, httpx.HTTPError, UnicodeDecodeError)
+"""What the SDK raises: its own errors, and what it lets through of a body that is broken."""
+
+_UNREADABLE = (driver.ResponseParsingError, httpx.HTTPError, UnicodeDecodeError)
 _MOST_SHOWN = 200
 _BUSY = frozenset({408, 429})
 _SERVER_FAILED = 500
 _NOT_FOUND = 404
+_REDIRECTS = (301, 302, 303, 307, 308)
 _HINTS = {
+    **dict.fromkeys(_REDIRECTS, "check the host, and its https://: no API key follows a redirect"),
     401: "check PINECONE_API_KEY",
     402: "see the billing page of the Pinecone project",
     403: "check what the API key may do, and the quotas of the Pinecone project",
 }
 
 
-def translated(error: driver.PineconeError, host: str) -> RecsysError:
-    """Return our error for the SDK's, which has tried again by then where that can help."""
-    if not isinstance(error, driver.ApiError):
-        kind = type(error).__name__
-        if isinstance(error, driver.PineconeValueError | driver.PineconeTypeError):
-            return BackendRefused(f"the Pinecone SDK refuses the request: {_short(error.message)}")
-        return BackendUnavailable(
-            f"no answer from Pinecone at {host}: {kind}", hint="check PINECONE_HOST; recsys health"
-        )
-    if error.status_code == _NOT_FOUND:
-        return IndexMissing(f"Pinecone has no index at {host}", hint="recsys index create")
-    return answered(error.status_code, error.message, host)
+def translated(error: Exception, host: str) -> RecsysError:
+    """Return our error for one of DRIVER_ERRORS; the SDK has tried again where that can help."""
+    if isinstance(error, driver.ApiError):
+        if error.status_code == _NOT_FOUND:
+            return IndexMissing(
+                f"Pinecone has no index at {host}",
+                hint="set PINECONE_HOST to the host of one that is there,"
+                " or unset it and run recsys index create",
+            )
+        return answered(error.status_code, error.message, host)
+    if isinstance(error, driver.PineconeValueError | driver.PineconeTypeError):
+        return BackendRefused(f"the Pinecone SDK refuses the request: {_short(error.message)}")
+    kind = type(error).__name__
+    said = (
+        f"{host} does not answer as Pinecone does: {kind}"
+        if isinstance(error, _UNREADABLE)
+        else f"no answer from Pinecone at {host}: {kind}"
+    )
+    return BackendUnavailable(said, hint="check PINECONE_HOST; recsys health")
 
 
 def answered(status: int, message: object, host: str) -> RecsysError:

@@ -13,7 +13,6 @@ from recsys_cli.errors import InvalidData
 from recsys_cli.generations import (
     FIRST,
     Generation,
-    GenerationState,
     as_left,
     lock_held,
     lock_lost,
@@ -85,19 +84,10 @@ def held(table: Table, token: int, now_ms: int) -> None:
         raise lock_lost()
 
 
-def begun(
-    table: Table, token: int, now_ms: int, model_version: str, spec: IndexSpec
-) -> tuple[Table, Generation]:
-    """Add a generation that is being built, and return it too."""
+def numbered(table: Table, token: int, now_ms: int) -> Table:
+    """Give the next number: the ``last_number`` of what is returned."""
     held(table, token, now_ms)
-    new = Generation(
-        number=table.last_number + 1,
-        state=GenerationState.BUILDING,
-        model_version=model_version,
-        spec=spec,
-        since=utc_now(),
-    )
-    return msgspec.structs.replace(with_rows(table, [new]), last_number=new.number), new
+    return msgspec.structs.replace(table, last_number=table.last_number + 1)
 
 
 def noted(table: Table, token: int, now_ms: int, generation: Generation) -> Table:
@@ -118,12 +108,12 @@ def dropped(table: Table, token: int, now_ms: int, number: int) -> Table:
 
 def with_index(table: Table, number: int, spec: IndexSpec) -> Table:
     """Note that the generation has an index, made as ``spec`` says."""
-    row = find(table, number) or Generation(number=number)
+    row = find(table, number)
+    if row is None:
+        return table  # one that was dropped does not come back with its index
     row = msgspec.structs.replace(row, spec=spec, since=row.since or utc_now())
     indexes = sorted({*table.indexes, number})
-    # A generation that was dropped does not come back with its index.
-    rows = [row] if find(table, number) else []
-    return msgspec.structs.replace(with_rows(table, rows), indexes=indexes)
+    return msgspec.structs.replace(with_rows(table, [row]), indexes=indexes)
 
 
 def without_index(table: Table, number: int) -> Table:

@@ -7,10 +7,10 @@ Pinecone shows what was written only after a while, and has no conditional write
 two writes of one product of which the second was sent after the first was answered, the second
 stays. From that, an older embedding does not stay over a newer one:
 
-- Each consumer merges its event into the catalog, writes, waits for the answer, and only then looks
-  at the catalog again (``pipeline/embed.py``). Where another has merged something newer by then, it
-  writes that as well. Where the other merges later, its write is sent after ours was answered. So
-  the last write of all is of the newest state.
+- Whoever writes or removes waits for the answer, and only then looks at the catalog again, into
+  which a consumer has merged its event before (``pipeline/embed.py``). Where another has merged
+  something newer by then, it writes that as well. Where the other merges later, its write is sent
+  after ours was answered. So the last write of all is of the newest state.
 - That holds whatever reads show. ``write`` leaves out only what is older than something that was
   stored once, and so older than the catalog: who wrote it looks again. ``remove`` leaves out only
   what is seen to be newer, and deletes also what cannot be seen yet.
@@ -18,9 +18,10 @@ stays. From that, an older embedding does not stay over a newer one:
   metadata, or the position, of now.
 - A consumer that is killed before it has looked has not acknowledged: its event comes again.
 
-What is left: a request whose sender has given it up (killed, or without an answer after several
-attempts), and which takes effect after a later one was answered. ``recsys doctor`` finds that, and
-mends it; so does the next event of the product.
+What is left: a request that its sender has given up, and which takes effect after a later one was
+answered. A sender gives up where it is killed, and at each attempt without an answer in time, also
+where a further attempt succeeds. ``recsys doctor`` finds that, and mends it; so does the next event
+of the product.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from recsys_cli.domain import (
 )
 from recsys_cli.errors import BackendUnavailable, IndexMismatch, IndexMissing, SettingsError
 from recsys_cli.generations import FIRST
-from recsys_cli.ports import Embedding, Vector
+from recsys_cli.ports import Catalog, Embedding, Vector
 from recsys_cli.vectors import pinecone_records as records
 from recsys_cli.vectors.checks import checked
 from recsys_cli.vectors.ties import SPARE, closest, in_order
@@ -57,7 +58,8 @@ _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.05, 1.0
 class PineconeVectors:
     """See ports.VectorStore: one generation of the index, with vectors of ``dimension``.
 
-    ``waits_until_visible``: ``write`` and ``remove`` return only when reading shows what they did.
+    ``waits_until_visible``: ``write`` and ``remove`` return only when reading shows what they did,
+    or ``catalog`` has something newer by then.
     """
 
     is_eventually_consistent: ClassVar[bool] = True
@@ -68,6 +70,7 @@ class PineconeVectors:
         self,
         pinecone: PineconeIndex,
         table: PineconeTable,
+        catalog: Catalog,
         *,
         index: str,
         dimension: int,
@@ -77,12 +80,15 @@ class PineconeVectors:
     ) -> None:
         self._pinecone = pinecone
         self._table = table
+        self._catalog = catalog
         self._name = index
         self._dimension = dimension
         self._number = generation
         self._attributes = attributes
         self._waits = waits_until_visible
-        self._namespace = key_of(index if generation == FIRST else f"{index}:{generation}")
+        # No key of a text begins with # and a number before a colon.
+        later = "" if generation == FIRST else f"#{generation}:"
+        self._namespace = later + key_of(index)
 
     def create_index(self, spec: IndexSpec) -> bool:
         """See ports.VectorStore; where PINECONE_HOST is not set, make the index in the cloud.
@@ -95,14 +101,17 @@ class PineconeVectors:
                 f"the index was made; its host is {host}",
                 hint=f"set PINECONE_HOST={host} and run recsys index create again",
             )
-        there = self._pinecone.stats().dimension
+        there = self._pinecone.stats()
+        another = "set PINECONE_HOST to another, or unset it and run recsys index create"
+        self._compare("dimension", spec.dimension, there.dimension, another)
+        self._compare("metric", "cosine", there.metric, another)
         noted = self._table.spec(self._number)
-        self._compare("dimension", spec.dimension, there)
         if noted is None:
             self._table.add_index(self._number, spec)
             return True
-        self._compare("dimension", spec.dimension, noted.dimension)
-        self._compare("attributes", spec.attributes, noted.attributes)
+        anew = "recsys reembed, or recsys index drop and recsys index create"
+        self._compare("dimension", spec.dimension, noted.dimension, anew)
+        self._compare("attributes", spec.attributes, noted.attributes, anew)
         return False
 
     def drop_index(self, *, embeddings: bool) -> bool:
@@ -153,9 +162,13 @@ class PineconeVectors:
 
         def left() -> int:
             shown = self._fetch(list(written))
-            return sum(
-                not _shows(shown.get(i), record, before.get(i)) for i, record in written.items()
-            )
+            late = {
+                i: records.position(record)
+                for i, record in written.items()
+                if not _shows(shown.get(i), record, before.get(i))
+            }
+            newest = self._catalog.get(list(late)) if late else {}
+            return sum(i not in newest or newest[i].position <= at for i, at in late.items())
 
         self._wait_while(left)
 
@@ -174,11 +187,7 @@ class PineconeVectors:
         )
 
     def get(self, product_ids: Sequence[str]) -> dict[str, Vector]:
-        return {
-            i: vector
-            for i, found in self._fetch(product_ids).items()
-            if (vector := records.embedding(found, ()).vector) is not None
-        }
+        return {i: records.vector(found) for i, found in self._fetch(product_ids).items()}
 
     def unindexed(self, product_ids: Sequence[str]) -> list[str]:
         del product_ids
@@ -270,11 +279,10 @@ class PineconeVectors:
         if not self._table.has_index(self._number):
             raise IndexMissing(f"there is no index {self._name!r}", hint="recsys index create")
 
-    def _compare(self, what: str, wanted: object, there: object) -> None:
+    def _compare(self, what: str, wanted: object, there: object, hint: str) -> None:
         if there is not None and wanted != there:
             raise IndexMismatch(
-                f"the index {self._name!r} has the {what} {there}, not {wanted}",
-                hint="recsys reembed, or recsys index drop and recsys index create",
+                f"the index {self._name!r} has the {what} {there}, not {wanted}", hint=hint
             )
 
     def _wait_while(self, left: Callable[[], int]) -> None:

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable
 
 from recsys_cli.connections.pinecone import PineconeIndex
-from recsys_cli.domain import Health, IndexSpec
+from recsys_cli.domain import Health, IndexSpec, utc_now
 from recsys_cli.errors import BackendUnavailable
-from recsys_cli.generations import FIRST, Generation
-from recsys_cli.ports import Notes, VectorStore
+from recsys_cli.generations import FIRST, Generation, GenerationState
+from recsys_cli.ports import Catalog, Notes, VectorStore
 from recsys_cli.vectors import generation_table
 from recsys_cli.vectors.generation_table import Table
 from recsys_cli.vectors.pinecone import PineconeVectors
@@ -68,22 +68,23 @@ class PineconeTable:
 
 
 class PineconeGenerations:
-    """See ports.Generations. ``notes``: where the table is kept; it stays the caller's to close."""
+    """See ports.Generations. ``catalog``: also keeps the table; it stays the caller's to close."""
 
     def __init__(
         self,
         pinecone: PineconeIndex,
-        notes: Notes,
+        catalog: Catalog,
         *,
         index: str,
         dimension: int,
         waits_until_visible: bool = False,
     ) -> None:
         self._pinecone = pinecone
+        self._catalog = catalog
         self._name = index
         self._dimension = dimension
         self._waits = waits_until_visible
-        self._table = PineconeTable(notes, index=index, dimension=dimension)
+        self._table = PineconeTable(catalog, index=index, dimension=dimension)
 
     def all(self) -> list[Generation]:
         # The time first: so a lock is never taken for expired that is not.
@@ -91,15 +92,7 @@ class PineconeGenerations:
         return generation_table.seen_by_all(self._table.read(), now_ms)
 
     def store(self, generation: Generation) -> VectorStore:
-        return PineconeVectors(
-            self._pinecone,
-            self._table,
-            index=self._name,
-            dimension=self._dimension,
-            generation=generation.number,
-            attributes=generation.spec.attributes,
-            waits_until_visible=self._waits,
-        )
+        return self._store(generation, waits=self._waits)
 
     def lock(self, holder: str, ttl_ms: int) -> int:
         return self._table.change(
@@ -113,10 +106,18 @@ class PineconeGenerations:
         self._table.change(lambda table: generation_table.unlocked(table, token))
 
     def begin(self, token: int, model_version: str, spec: IndexSpec) -> Generation:
-        after = self._table.change(
-            lambda table: generation_table.begun(table, token, _now_ms(), model_version, spec)[0]
+        after = self._table.change(lambda table: generation_table.numbered(table, token, _now_ms()))
+        new = Generation(
+            number=after.last_number,
+            state=GenerationState.BUILDING,
+            model_version=model_version,
+            spec=spec,
+            since=utc_now(),
         )
-        return after.generations[-1]
+        # A catalog that was lost may have given the number too, and left embeddings there.
+        self.store(new).drop_index(embeddings=True)
+        self.note(token, new)
+        return new
 
     def note(self, token: int, generation: Generation) -> None:
         self._table.change(
@@ -127,17 +128,30 @@ class PineconeGenerations:
         self._table.change(lambda table: generation_table.served(table, token, _now_ms(), number))
 
     def drop(self, token: int, number: int) -> None:
-        table = self._table.read()
-        generation_table.held(table, token, _now_ms())
-        if row := generation_table.find(table, number):
-            self.store(row).drop_index(embeddings=True)
+        generation = Generation(number=number)
+        generation_table.held(self._table.read(), token, _now_ms())
+        self._store(generation, waits=False).drop_index(embeddings=True)
         self._table.change(lambda table: generation_table.dropped(table, token, _now_ms(), number))
+        # Consumers have gone on writing until they saw that the entry is gone.
+        self.store(generation).drop_index(embeddings=True)
 
     def health(self) -> Health:
         return self.store(Generation(number=FIRST)).health()
 
     def close(self) -> None:
         self._pinecone.close()
+
+    def _store(self, generation: Generation, *, waits: bool) -> PineconeVectors:
+        return PineconeVectors(
+            self._pinecone,
+            self._table,
+            self._catalog,
+            index=self._name,
+            dimension=self._dimension,
+            generation=generation.number,
+            attributes=generation.spec.attributes,
+            waits_until_visible=waits,
+        )
 
 
 def _now_ms() -> int:

@@ -2,8 +2,8 @@
 
 The metadata: ``id`` (the product's own), ``name``, ``category``, ``price`` (absent where there is
 none), ``updated_at``, ``position``, ``model_version``, ``text_digest``, and ``attribute_NAME`` of
-each attribute of the index. Together they have at most 40,000 bytes, as Pinecone wants it: a name
-is cut, and of what is filtered by the longest is left out, so that one product fails no batch.
+each attribute of the index. Together they have at most 40,000 bytes, as Pinecone wants it: name and
+category are cut, and the longest attributes left out, so that one product fails no batch.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from recsys_cli.domain import (
     SearchFilter,
     StoredEmbedding,
 )
-from recsys_cli.ports import Embedding
+from recsys_cli.ports import Embedding, Vector
 
-_LONGEST_NAME = 2000
+_LONGEST_TEXT = 2000
 _MOST_BYTES = 40_000
 """Of the metadata of a record as JSON. Pinecone's limit is 40 KB, counted its own way."""
 
@@ -36,8 +36,8 @@ def record(embedding: Embedding, vector: Sequence[float]) -> Record:
     shown, source = embedding.metadata, embedding.source
     metadata: dict[str, Any] = {
         "id": embedding.product_id,
-        "name": shown.name[:_LONGEST_NAME],
-        "category": shown.category,
+        "name": shown.name[:_LONGEST_TEXT],
+        "category": shown.category[:_LONGEST_TEXT],
         "updated_at": embedding.updated_at,
         "position": str(source.position),
         "model_version": source.model_version,
@@ -50,24 +50,19 @@ def record(embedding: Embedding, vector: Sequence[float]) -> Record:
 
 
 def _fitted(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Leave out the longest category or attribute until the rest is small enough."""
+    """Leave out the longest attribute until the rest is small enough."""
     while len(msgspec.json.encode(metadata)) > _MOST_BYTES:
-        longest = max(_filtered_by(metadata), key=lambda name: len(metadata[name].encode()))
+        attributes = [name for name in metadata if name.startswith(_ATTRIBUTE)]
+        longest = max(attributes, key=lambda name: len(metadata[name].encode()))
         metadata = {name: value for name, value in metadata.items() if name != longest}
     return metadata
 
 
-def _filtered_by(metadata: Mapping[str, Any]) -> list[str]:
-    return [name for name in metadata if name == "category" or name.startswith(_ATTRIBUTE)]
-
-
 def embedding(found: Record, attributes: Sequence[str]) -> Embedding:
     """Return what the record holds, whoever wrote it."""
-    import numpy as np  # noqa: PLC0415 - similar does without
-
     return Embedding(
         product_id(found),
-        np.asarray(found.values, dtype=np.float32),
+        vector(found),
         ProductMetadata(
             name=_text(found.metadata, "name"),
             category=_text(found.metadata, "category"),
@@ -81,6 +76,12 @@ def embedding(found: Record, attributes: Sequence[str]) -> Embedding:
         source(found),
         _text(found.metadata, "updated_at"),
     )
+
+
+def vector(found: Record) -> Vector:
+    import numpy as np  # noqa: PLC0415 - similar does without
+
+    return np.asarray(found.values, dtype=np.float32)
 
 
 def product_id(found: Record) -> str:
@@ -120,14 +121,18 @@ def neighbor(found: Record) -> Neighbor:
 
 
 def conditions(where: SearchFilter | None) -> dict[str, Any] | None:
-    """Return the filter in Pinecone's language, None where everything passes."""
+    """Return the filter in Pinecone's language, None where everything passes.
+
+    Each record has a category, if only "": of one without, no document says whether $nin passes it.
+    """
     if where is None:
         return None
     every: list[dict[str, Any]] = []
     if where.category is not None:
-        every.append({"category": {"$eq": where.category}})
+        every.append({"category": {"$eq": where.category[:_LONGEST_TEXT]}})
     if where.exclude_categories:
-        every.append({"category": {"$nin": list(where.exclude_categories)}})
+        excluded = [category[:_LONGEST_TEXT] for category in where.exclude_categories]
+        every.append({"category": {"$nin": excluded}})
     if where.price_min is not None:
         every.append({"price": {"$gte": float(where.price_min)}})
     if where.price_max is not None:

@@ -6,7 +6,6 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +23,6 @@ from tests.servers import wait_until
 
 HEADERS = {"api-key": API_KEY, "x-pinecone-api-version": "2026-04"}
 on_pinecone = pytest.mark.parametrize("recsys", ["embedded+pinecone"], indirect=True)
-
-
-@pytest.fixture
-def index(pinecone_server: PineconeServer) -> Iterator[PineconeIndex]:
-    host = pinecone_server.host
-    index = PineconeIndex(host, api_key=API_KEY, cloud="aws", region="us-east-1", control=host)
-    yield index
-    index.close()
 
 
 @pytest.fixture
@@ -200,34 +191,34 @@ def test_a_service_that_stays_busy_is_waited_for(
 
 
 def test_a_busy_service_is_asked_again_when_it_says(
-    pinecone_server: PineconeServer, index: PineconeIndex
+    pinecone_server: PineconeServer, pinecone_index: PineconeIndex
 ) -> None:
     pinecone_server.fail_next(429, 503, headers={"retry-after": "0.3"})
     started = time.monotonic()
-    assert index.stats().dimension == 384
+    assert pinecone_index.stats().dimension == 384
     assert time.monotonic() - started >= 0.6
     assert len(pinecone_server.requests) == 3
 
 
 def test_a_service_that_stays_busy_is_unavailable(
-    pinecone_server: PineconeServer, index: PineconeIndex
+    pinecone_server: PineconeServer, pinecone_index: PineconeIndex
 ) -> None:
     pinecone_server.fail_next(*[429] * 20, headers={"retry-after": "0"})
     with pytest.raises(BackendUnavailable, match="429"):
-        index.stats()
+        pinecone_index.stats()
     assert 1 < len(pinecone_server.requests) < 20
 
 
 def test_a_service_that_is_too_slow_is_unavailable(
-    pinecone_server: PineconeServer, index: PineconeIndex, monkeypatch: pytest.MonkeyPatch
+    pinecone_server: PineconeServer, pinecone_index: PineconeIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "_TIMEOUT_S", 0.1)
     goes_on = threading.Event()
     pinecone_server.before = lambda _: goes_on.wait(30)
     with pytest.raises(BackendUnavailable, match="no answer from Pinecone"):
-        index.stats()
+        pinecone_index.stats()
     goes_on.set()
-    assert index.stats().dimension == 384
+    assert pinecone_index.stats().dimension == 384
 
 
 def test_no_server_is_unavailable() -> None:
@@ -239,25 +230,25 @@ def test_no_server_is_unavailable() -> None:
     index.close()
 
 
-def test_a_refusal_says_why(pinecone_server: PineconeServer, index: PineconeIndex) -> None:
+def test_a_refusal_says_why(pinecone_server: PineconeServer, pinecone_index: PineconeIndex) -> None:
     pinecone_server.fail_next(403)
     with pytest.raises(BackendRefused, match="injected") as error:
-        index.stats()
+        pinecone_index.stats()
     assert "quotas" in error.value.hint
 
 
 def test_much_is_written_and_read_in_several_requests(
-    pinecone_server: PineconeServer, index: PineconeIndex
+    pinecone_server: PineconeServer, pinecone_index: PineconeIndex
 ) -> None:
     rows = np.random.default_rng(1).normal(size=(450, 384)).astype(np.float32)
-    index.upsert(
+    pinecone_index.upsert(
         "n", [Record(f"p{n}", row.tolist(), {"id": f"p{n}"}) for n, row in enumerate(rows)]
     )
-    found = index.fetch("n", [f"p{n}" for n in range(450)])
+    found = pinecone_index.fetch("n", [f"p{n}" for n in range(450)])
     assert len(found) == 450
     assert pinecone_server.requests.count("/vectors/upsert") == 3
     assert pinecone_server.requests.count("/vectors/fetch") == 5
-    assert sorted(key for page in index.pages("n") for key in page) == sorted(found)
+    assert sorted(key for page in pinecone_index.pages("n") for key in page) == sorted(found)
 
 
 def test_the_stand_in_refuses_what_is_not_in_the_contract(pinecone_server: PineconeServer) -> None:

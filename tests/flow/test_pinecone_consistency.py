@@ -22,6 +22,7 @@ from recsys_cli.pipeline.embed import Target, embed_states
 from recsys_cli.pipeline.model import SharedModels
 from recsys_cli.ports import EmbeddingModel
 from recsys_cli.settings import load
+from recsys_cli.vectors import pinecone
 from recsys_cli.wiring import Backends
 from tests.commands import Recsys, recsys_process
 from tests.pinecone_server import PineconeServer
@@ -309,6 +310,32 @@ def test_waiting_until_visible_is_what_makes_it_visible(
     stocked("product", "put", "soon", "--name", "Lamp of soon")
     stocked("consume", "--drain", "--wait-visible")
     stocked("similar", "soon")
+
+
+@pytest.mark.parametrize("newer", CHANGES)
+@pytest.mark.parametrize("older", ["text", "price"])
+def test_waiting_ends_where_another_has_gone_on(
+    older: str,
+    newer: str,
+    fast: Consumer,
+    pinecone_server: PineconeServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PINECONE_WAIT_VISIBLE", "true")
+    monkeypatch.setattr(pinecone, "_SHOWN_WITHIN_S", 2.0)
+    overtaken: list[str] = []
+
+    def overtake(path: str) -> None:
+        if path == UPSERT and not overtaken:
+            overtaken.append(path)
+            fast.change("p0", CHANGES[newer])
+
+    slow = Consumer()
+    with slow.backends:
+        pinecone_server.after = overtake
+        slow.change("p0", CHANGES[older])
+    assert overtaken
+    assert_newest(pinecone_server, fast, "p0")
 
 
 def test_another_generation_is_filled_and_serves_over_stale_reads(

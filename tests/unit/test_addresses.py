@@ -14,6 +14,7 @@ from recsys_cli.addresses import (
     postgres_place,
     redact,
     sends_in_clear,
+    web_address,
 )
 from recsys_cli.connections.redis import RedisConnection
 from recsys_cli.errors import SettingsError
@@ -193,7 +194,33 @@ def refusal(url: str) -> str:
         ("http://localhost.example", True),
         ("http://127.0.0.1.example", True),
         ("http://[", True),
+        (" HTTP://index.example", True),
     ],
 )
 def test_only_this_machine_may_be_spoken_to_in_clear(url: str, is_sent: bool) -> None:
     assert sends_in_clear(url) == is_sent
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("index.example", "https://index.example"),
+        (" index.example:8443/\n", "https://index.example:8443/"),
+        ("HTTP://127.0.0.1:5080", "http://127.0.0.1:5080"),
+        ("http://[::1]:5080", "http://[::1]:5080"),
+        ("", None),
+        ("https://", None),
+        ("http://[::1", None),
+        ("http://127.0.0.1:x", None),
+        ("http://127.0.0.1:0", None),
+        ("a..example", None),
+        ("x" * 64 + ".example", None),
+        ("two words.example", None),
+        ("ex€mple.example", None),
+        ("ftp://index.example", None),
+        ("https://http://index.example", None),
+        ("https://user:secret@index.example", None),
+    ],
+)
+def test_the_address_of_a_web_server_has_a_host_and_no_password(text: str, url: str | None) -> None:
+    assert web_address(text) == url

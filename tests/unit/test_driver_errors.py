@@ -6,6 +6,7 @@ import inspect
 import sqlite3
 from pathlib import Path
 
+import httpx
 import nats.errors
 import nats.js.errors
 import pinecone.errors
@@ -14,6 +15,7 @@ import redis.exceptions
 
 from recsys_cli.connections.nats_errors import DRIVER_ERRORS
 from recsys_cli.connections.nats_errors import translation as of_nats
+from recsys_cli.connections.pinecone_errors import DRIVER_ERRORS as PINECONES
 from recsys_cli.connections.pinecone_errors import translated as of_pinecone
 from recsys_cli.connections.redis import RedisConnection
 from recsys_cli.connections.redis_errors import translation as of_redis
@@ -52,7 +54,7 @@ ARGUMENTS = {
 """Of the errors of NATS that cannot do without."""
 
 
-PINECONE = [
+PINECONE = [httpx.DecodingError, UnicodeDecodeError] + [
     error
     for _, error in inspect.getmembers(pinecone.errors, inspect.isclass)
     if issubclass(error, pinecone.errors.PineconeError)
@@ -81,12 +83,10 @@ def test_every_error_of_sqlite_is_translated(error: type[sqlite3.Error]) -> None
 
 @pytest.mark.parametrize("status", [400, 401, 402, 404, 408, 429, 500, 503])
 @pytest.mark.parametrize("error", PINECONE, ids=lambda error: error.__name__)
-def test_every_error_of_pinecone_is_translated(
-    error: type[pinecone.errors.PineconeError], status: int
-) -> None:
+def test_every_error_of_pinecone_is_translated(error: type[Exception], status: int) -> None:
+    assert issubclass(error, PINECONES)
     instance = made(error)
     instance.__dict__.update(message="something went wrong", status_code=status)
-    assert isinstance(instance, pinecone.errors.PineconeError)
     translated = of_pinecone(instance, "index.example")
     assert isinstance(translated, BackendUnavailable | BackendRefused | IndexMissing)
     is_ours = isinstance(

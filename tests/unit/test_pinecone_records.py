@@ -78,9 +78,8 @@ def test_it_is_never_too_large(
     )
     kept = records.record(entry("p", shown), [0.6, 0.8]).metadata
     assert len(msgspec.json.encode(kept)) <= MOST_BYTES
-    assert shown.name.startswith(str(kept["name"]))
-    whole = {"category": shown.category}
-    whole |= {f"attribute_{key}": value for key, value in shown.attributes.items()}
+    assert (kept["name"], kept["category"]) == (shown.name[:2000], shown.category[:2000])
+    whole = {f"attribute_{key}": value for key, value in shown.attributes.items()}
     left_out = whole.keys() - kept.keys()
     assert all(kept[key] == whole[key] for key in whole.keys() - left_out)
     assert all(
@@ -122,6 +121,14 @@ def test_a_filter_lets_through_what_it_says(shown: ProductMetadata, where: Searc
         and all(shown.attributes.get(name) in wanted for name, wanted in where.attributes.items())
     )
     assert passes(dict(kept), records.conditions(where) or {}) == expected
+
+
+def test_a_category_too_long_to_keep_is_filtered_by_all_the_same() -> None:
+    long = "Lamps " * 10_000
+    kept = dict(records.record(entry("p", ProductMetadata(category=long)), [0.6, 0.8]).metadata)
+    assert passes(kept, records.conditions(SearchFilter(category=long)) or {})
+    assert not passes(kept, records.conditions(SearchFilter(exclude_categories=(long,))) or {})
+    assert passes(kept, records.conditions(SearchFilter(exclude_categories=("Lamps",))) or {})
 
 
 def test_no_filter_is_none() -> None:

@@ -155,10 +155,11 @@ def test_warnings_tell_what_is_seen_and_what_is_not_verified() -> None:
 
 
 def test_an_api_key_in_clear_is_warned_of() -> None:
-    def said(host: str) -> list[str]:
-        return load({}, {"VECTOR_STORE_TYPE": "pinecone", "PINECONE_HOST": host}).warnings()
+    def said(host: str, name: str = "PINECONE_HOST") -> list[str]:
+        return load({}, {"VECTOR_STORE_TYPE": "pinecone", name: host}).warnings()
 
-    (warning,) = said("http://index.example")
-    assert "API key" in warning
+    for name in ("PINECONE_HOST", "PINECONE_CONTROLLER_HOST"):
+        (warning,) = said("http://index.example", name)
+        assert f"{name} is http://: everybody on the way can read the API key" in warning
     assert said("https://index.example") == said("index.example") == []
     assert said("http://127.0.0.1:5080") == []
