@@ -55,9 +55,15 @@ def create(
             ef_runtime=ef_runtime,
             attributes=declared(attribute or []),
         )
-        is_new = opened.get_vector_store().create_index(spec)
-        name = opened.settings.vector_index_name
+        vectors = opened.get_vector_store()
+        is_new = vectors.create_index(spec)
+        settings = opened.settings
+        name = settings.vector_index_name
+        in_cloud = settings.vector_store_type == "pinecone" and settings.pinecone_host is None
+        host = vectors.health().address if in_cloud else ""
     render.success(f"index {name} {'created' if is_new else 'exists already, as asked'}")
+    if host:
+        render.warning(f"it is made in the cloud; the other commands need PINECONE_HOST={host}")
 
 
 @app.command()

@@ -94,10 +94,10 @@ class PineconeIndex:
     def has_host(self) -> bool:
         return self._host is not None
 
-    def make(self, name: str, dimension: int) -> str:
-        """Make the index in the cloud, and return its host; see ``ControlPlane.make``."""
+    def make(self, name: str, dimension: int) -> None:
+        """Make the index in the cloud, and use it from now on; see ``ControlPlane.make``."""
         plane = ControlPlane(_usable("PINECONE_CONTROLLER_HOST", self._control), self._key())
-        return plane.make(name, dimension=dimension, cloud=self._cloud, region=self._region)
+        self._host = plane.make(name, dimension=dimension, cloud=self._cloud, region=self._region)
 
     def stats(self) -> Stats:
         answer = self._call(lambda index: index.describe_index_stats())

@@ -40,7 +40,7 @@ from recsys_cli.domain import (
     SearchFilter,
     StoredEmbedding,
 )
-from recsys_cli.errors import BackendUnavailable, IndexMismatch, IndexMissing, SettingsError
+from recsys_cli.errors import BackendUnavailable, IndexMismatch, IndexMissing
 from recsys_cli.generations import FIRST
 from recsys_cli.ports import Catalog, Embedding, Vector
 from recsys_cli.vectors import pinecone_records as records
@@ -91,16 +91,9 @@ class PineconeVectors:
         self._namespace = later + key_of(index)
 
     def create_index(self, spec: IndexSpec) -> bool:
-        """See ports.VectorStore; where PINECONE_HOST is not set, make the index in the cloud.
-
-        Then raises SettingsError, which says the host to set.
-        """
+        """See ports.VectorStore; without a PINECONE_HOST the index is made in the cloud as well."""
         if not self._pinecone.has_host:
-            host = self._pinecone.make(self._name, spec.dimension)
-            raise SettingsError(
-                f"the index was made; its host is {host}",
-                hint=f"set PINECONE_HOST={host} and run recsys index create again",
-            )
+            self._pinecone.make(self._name, spec.dimension)
         there = self._pinecone.stats()
         another = "set PINECONE_HOST to another, or unset it and run recsys index create"
         self._compare("dimension", spec.dimension, there.dimension, another)
