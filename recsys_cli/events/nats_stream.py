@@ -33,7 +33,7 @@ from recsys_cli.errors import GroupMissing
 from recsys_cli.events import codec, nats_letters
 from recsys_cli.events import nats_api as api
 from recsys_cli.events.nats_api import Request
-from recsys_cli.events.nats_group import Group
+from recsys_cli.events.nats_group import MOST_HELD, Group
 from recsys_cli.events.nats_ledger import Hold, Ledger
 from recsys_cli.events.nats_names import Names, decode, entry_id, sequence
 from recsys_cli.events.nats_progress import Progress
@@ -49,7 +49,7 @@ _LONGEST_WAIT_S = 5.0
 _LONGEST_UNSEEN_S = 1.0
 _TRIM_EVERY_S = 1.0
 _PAUSE_S = 0.05
-_WITHIN_A_SERVER_S, _BETWEEN_SERVERS_S = 0.02, 0.05
+_WITHIN_A_SERVER_S, _BETWEEN_SERVERS_S, _AN_EVENT_S = 0.02, 0.05, 0.0001
 _FRESH = 0.8
 """Of the time after which the server delivers again: what was fetched must be noted by then."""
 
@@ -178,7 +178,7 @@ class NatsStream:
                 return again
             now_s = time.monotonic()
             # Never longer than until it is time to look again for what is due.
-            patience_s = max(min(deadline_s, self._next_look_s) - now_s, _lag_s(client))
+            patience_s = max(min(deadline_s, self._next_look_s) - now_s, _least_s(client, count))
             fetch = self._unnoted.pop(consumer, None) or Fetch(self._hold_of(consumer))
             try:
                 if not fetch.messages:
@@ -323,6 +323,10 @@ class NatsStream:
         return self._names.acknowledgement(self._group.durable, number)
 
 
-def _lag_s(client: Client) -> float:
-    """Return how long what was just published may take to whoever delivers it."""
-    return _BETWEEN_SERVERS_S if replicas_in(client) > 1 else _WITHIN_A_SERVER_S
+def _least_s(client: Client, count: int) -> float:
+    """Return how long a fetch may take at least: what was just published is under way so long.
+
+    And what is fetched takes its time: a large fetch is not to be cut short.
+    """
+    lag_s = _BETWEEN_SERVERS_S if replicas_in(client) > 1 else _WITHIN_A_SERVER_S
+    return lag_s + min(count, MOST_HELD) * _AN_EVENT_S
