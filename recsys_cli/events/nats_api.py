@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from nats.errors import NoRespondersError
-from nats.js.errors import APIError, NoStreamResponseError
+from nats.js.errors import APIError, NoStreamResponseError, ServiceUnavailableError
 
 from recsys_cli.connections.nats_client import replicas_in
 from recsys_cli.connections.nats_protocol import (
@@ -28,6 +28,7 @@ from recsys_cli.connections.nats_protocol import (
     PAGE_BYTES,
     REQUEST_TIMEOUT_S,
     STREAM_EXISTS,
+    UNAVAILABLE,
     WRONG_SEQUENCE,
     direct,
 )
@@ -230,24 +231,39 @@ async def make_streams(client: Client, names: Names) -> None:
 
 
 async def consumers(client: Client, stream: str) -> list[Facts]:
-    """Return what is known of all consumers of the stream; none where there is no stream."""
+    """Return what is known of all consumers of the stream; none where there is no stream.
+
+    Raises ServiceUnavailableError where one is left out, as a cluster does while it has no leader.
+    """
     listed: list[Facts] = []
     while True:
+        # A page begins with the last one of the page before, or else they changed in between.
+        seam = [facts["name"] for facts in listed[-1:]]
+        start = len(listed) - len(seam)
         try:
-            facts = await ask(client, f"CONSUMER.LIST.{stream}", {"offset": len(listed)})
+            page = await ask(client, f"CONSUMER.LIST.{stream}", {"offset": start})
         except Missing:
             return []
-        some = facts.get("consumers") or []
-        listed += some
-        if not some or len(listed) >= facts.get("total", 0):
+        some = page.get("consumers") or []
+        is_short = page.get("missing") or len(some) < min(page["total"] - start, page["limit"])
+        if is_short or [facts["name"] for facts in some[: len(seam)]] != seam:
+            raise ServiceUnavailableError(code=503, err_code=UNAVAILABLE)
+        listed += some[len(seam) :]
+        if len(listed) >= page["total"]:
             return listed
 
 
-async def trim(client: Client, stream: str, groups: Sequence[Facts]) -> None:
-    """Drop what every consumer of the stream has acknowledged."""
-    if groups:
-        floor = min(facts["ack_floor"]["stream_seq"] for facts in groups)
-        await ask(client, f"STREAM.PURGE.{stream}", {"seq": floor + 1})
+async def trim(client: Client, stream: str) -> bool:
+    """Drop what every consumer of the stream has acknowledged, if all of them can be asked."""
+    try:
+        listed = await consumers(client, stream)
+    except ServiceUnavailableError:
+        return False
+    if listed:
+        floor = min(facts["ack_floor"]["stream_seq"] for facts in listed)
+        with suppress(Missing):
+            await ask(client, f"STREAM.PURGE.{stream}", {"seq": floor + 1})
+    return True
 
 
 def milliseconds(timestamp: str) -> int:

@@ -86,7 +86,7 @@ class Group:
             return False
         for subject in (self._names.ledger(name), self._names.failure(name, "*")):
             await api.ask(client, f"STREAM.PURGE.{groups}", {"filter": subject})
-        await api.trim(client, stream, await api.consumers(client, stream))
+        await api.trim(client, stream)
         return True
 
     async def look(self, client: Client) -> Ledger:

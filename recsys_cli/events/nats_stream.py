@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 _LONGEST_WAIT_S = 5.0
 _LONGEST_UNSEEN_S = 1.0
 _TRIM_EVERY_S = 1.0
+_UNTRIMMED_S = 30.0
+"""Longer where a consumer cannot be asked: the server waits for it, and so do we."""
+
 _PAUSE_S = 0.05
 _WITHIN_A_SERVER_S, _BETWEEN_SERVERS_S, _AN_EVENT_S = 0.02, 0.05, 0.0001
 _FRESH = 0.8
@@ -80,7 +83,7 @@ class NatsStream:
         self._stuck: dict[str, tuple[int, Hold]] = {}
         self._unnoted: dict[str, Fetch] = {}
         self._next_look_s = 0.0
-        self._next_trim_s = 0.0
+        self._trimmed_s = 0.0
 
     def publish(self, events: Sequence[ProductEvent]) -> list[Position]:
         return self.begin_publish(events)()
@@ -300,10 +303,10 @@ class NatsStream:
         await api.ask_many(
             client, [Request(subject, msgspec.json.encode({"filter": one})) for one in filters]
         )
-        if not self._group.ledger.holds or time.monotonic() >= self._next_trim_s:
-            self._next_trim_s = time.monotonic() + _TRIM_EVERY_S
-            stream = self._names.stream
-            await api.trim(client, stream, await api.consumers(client, stream))
+        every_s = _TRIM_EVERY_S if self._group.ledger.holds else 0.0
+        if time.monotonic() >= self._trimmed_s + every_s:
+            is_trimmed = await api.trim(client, self._names.stream)
+            self._trimmed_s = time.monotonic() + (0.0 if is_trimmed else _UNTRIMMED_S)
 
     async def _hold(
         self, client: Client, deliveries: Sequence[Delivery], *, idle_ms: int
