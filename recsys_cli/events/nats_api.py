@@ -25,6 +25,7 @@ from recsys_cli.connections.nats_protocol import (
     NO_CONSUMER,
     NO_MESSAGE,
     NO_STREAM,
+    NOTHING_TO_UPDATE,
     PAGE_BYTES,
     REQUEST_TIMEOUT_S,
     STREAM_EXISTS,
@@ -87,7 +88,7 @@ def answer(reply: Msg) -> Facts:
         return facts
     error = facts["error"]
     code = error.get("err_code", 0)
-    if code in (NO_CONSUMER, NO_MESSAGE, NO_STREAM):
+    if code in (NO_CONSUMER, NO_MESSAGE, NO_STREAM, NOTHING_TO_UPDATE):
         raise Missing(error.get("description", ""))
     if code in WRONG_SEQUENCE:
         raise Conflict
@@ -152,6 +153,19 @@ async def acknowledge(client: Client, subjects: Sequence[str]) -> None:
     # It takes them in order. After a restart it may not know the last ones, and says nothing.
     with suppress(TimeoutError, NoRespondersError):
         await client.request(last, ACK, timeout=ACK_TIMEOUT_S)
+
+
+async def settle(
+    client: Client, names: Names, durable: str, numbers: Sequence[int], again: Sequence[int]
+) -> None:
+    """Acknowledge what the ledger knows is done, and drop the failures of ``again`` before.
+
+    Whoever is killed before the last step leaves the event to the one to whom it comes once more.
+    """
+    purge = f"$JS.API.STREAM.PURGE.{names.groups}"
+    failures = [names.failure(durable, number) for number in again]
+    await ask_many(client, [Request(purge, _encoder.encode({"filter": one})) for one in failures])
+    await acknowledge(client, [names.acknowledgement(durable, number) for number in numbers])
 
 
 def get(stream: str, **which: object) -> Request:

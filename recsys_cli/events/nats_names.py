@@ -51,10 +51,7 @@ class Names:
         """Return the subject of the one letter that an event can have in a group."""
         return f"{self.prefix}.dead.{token(group)}.{sequence(entry_id)}"
 
-    def ledger(self, group: str) -> str:
-        return self.ledger_of(token(group))
-
-    def ledger_of(self, durable: str) -> str:
+    def ledger(self, durable: str) -> str:
         """Return the subject of the ledger of a group by the name of its durable consumer."""
         return f"{self._keys}.{durable}.ledger"
 
@@ -64,9 +61,9 @@ class Names:
         # with which a second acknowledgement moves nothing.
         return f"$JS.ACK.{self.stream}.{durable}.1.{number}.0.0.0"
 
-    def failure(self, group: str, number: int | str) -> str:
+    def failure(self, durable: str, number: int | str) -> str:
         """Return the subject under which an event's last failure is; ``*`` for all."""
-        return f"{self._keys}.{token(group)}.failure.{number}"
+        return f"{self._keys}.{durable}.failure.{number}"
 
     @property
     def keys(self) -> str:
