@@ -14,12 +14,12 @@ subject; which one it is, is up to the publisher: the last token may be anything
 from __future__ import annotations
 
 import hashlib
-import re
 import zlib
 from collections.abc import Mapping
 
 import msgspec
 
+from recsys_cli.connections import nats_protocol
 from recsys_cli.domain import Position
 
 PARTITIONS = 16
@@ -71,11 +71,11 @@ class Names:
 
 
 def token(text: str) -> str:
-    """Return ``text`` as one token of a subject: letters, digits, ``-``, ``_``, the rest ``=XX``.
+    """Return ``text`` as one token of a subject, see ``nats_protocol.token``.
 
     A very long one is cut, and a digest of it all takes the place of the rest.
     """
-    plain = re.sub(rb"[^A-Za-z0-9_-]", lambda m: b"=%02X" % m[0][0], text.encode()).decode() or "="
+    plain = nats_protocol.token(text)
     if len(plain) <= _LONGEST_TOKEN:
         return plain
     return f"{plain[:_LONGEST_TOKEN]}={hashlib.sha256(text.encode()).hexdigest()[:16]}"
