@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from nats.aio.client import Client
 from nats.errors import Error
+from nats.errors import TimeoutError as NatsTimeout
 from nats.js.api import StreamInfo
 
 from tests.nats_server import NatsServer, asked, delete_streams
@@ -15,6 +19,7 @@ from tests.servers import free_port, wait_until
 
 Result = TypeVar("Result")
 SIZE = 3
+_META_LEADER = re.compile(r"\[\d+\] (\S+ \S+) .* new metadata leader: ([^\s/]+)")
 
 
 class NatsCluster:
@@ -60,10 +65,42 @@ class NatsCluster:
     def lose_leader(self, stream: str, *, kill: bool) -> None:
         """Stop the server that leads this stream, see another one lead it, and start it again."""
         lost = self.leader(stream)
-        self.servers[lost].stop(kill=kill)
-        wait_until(lambda: self._leads(stream) not in ("", lost), 60, "another server leads")
-        self.servers[lost].start()
+        with self.without(lost, kill=kill):
+            wait_until(lambda: self._leads(stream) not in ("", lost), 60, "another server leads")
+
+    @contextmanager
+    def without(self, name: str, *, kill: bool) -> Iterator[None]:
+        """Stop a server for the length of the block."""
+        self.servers[name].stop(kill=kill)
+        try:
+            yield
+        finally:
+            self.servers[name].start()
         wait_until(self._is_whole, 60, "all servers have caught up")
+
+    def meta_leader(self) -> str:
+        """Return the server that leads the cluster itself, which only its logs say to everybody."""
+        said = [
+            (line[1], line[2])
+            for server in self.servers.values()
+            for line in _META_LEADER.finditer((server.folder / "nats.log").read_text())
+        ]
+        return max(said)[1]
+
+    def lead(self, what: str, name: str) -> None:
+        """Have ``STREAM.{stream}`` or ``CONSUMER.{stream}.{consumer}`` led by this server."""
+        kind, _, whose = what.partition(".")
+        request = json.dumps({"placement": {"preferred": name}}).encode()
+
+        async def leads(client: Client) -> bool:
+            with suppress(NatsTimeout):
+                info = await client.request(f"$JS.API.{kind}.INFO.{whose}", timeout=1)
+                if json.loads(info.data).get("cluster", {}).get("leader") == name:
+                    return True
+                await client.request(f"$JS.API.{kind}.LEADER.STEPDOWN.{whose}", request, timeout=1)
+            return False
+
+        wait_until(lambda: self.ask(leads), 60, f"{name} leads {what}")
 
     def leader(self, stream: str) -> str:
         wait_until(lambda: self._leads(stream), 60, f"a server leads {stream}")

@@ -181,6 +181,9 @@ class Bucket:
             missing = [key for key in missing if key not in found] if some else []
         return found
 
+    async def _newest(self, keys: Sequence[str]) -> dict[str, Entry]:
+        return {key: await self.newest(key) for key in keys}
+
     async def _ask(self, request: Mapping[str, object]) -> AsyncIterator[tuple[str, Entry]]:
         async for message, headers in direct(self._client, self._stream, request):
             key = headers["Nats-Subject"].removeprefix(self._prefix)
@@ -207,17 +210,21 @@ class Bucket:
         return f"{name}:{len(cuts)}"
 
     async def _whole(self, key: str, entry: Entry) -> Entry:
-        """Return the entry with its value put together, or a newer one that has taken its place."""
+        """Return the entry with its value put together, or a newer one that has taken its place.
+
+        What one replica lacks another may have: the leader has the last word.
+        """
         for _ in range(READS_OF_PARTS):
             if not entry.parts:
                 return entry
             name, _, count = entry.parts.partition(":")
             names = [f"part.{name}.{number}.{key}" for number in range(int(count))]
-            parts = {k: e.value for k, e in (await self._read_some(names)).items()}
-            values = [value for n in names if (value := parts.get(n)) is not None]
-            if len(values) == len(names):
-                return entry._replace(value=b"".join(values))
-            newer = (await self._read_some([key])).get(key, ABSENT)
+            for read in (self._read_some, self._newest):
+                parts = {k: e.value for k, e in (await read(names)).items()}
+                values = [value for n in names if (value := parts.get(n)) is not None]
+                if len(values) == len(names):
+                    return entry._replace(value=b"".join(values))
+            newer = await self.newest(key)
             if newer.revision == entry.revision:
                 break
             entry = newer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -49,14 +48,3 @@ class Keys:
             return Bucket(client, self.bucket)
 
         return nats_streams.run(self._connection, make, work)
-
-
-def token(text: str) -> str:
-    """Return the text as one token of a key; ``=`` stands for the empty text."""
-    return re.sub(rb"[^A-Za-z0-9_-]", lambda m: b"=%02X" % m[0][0], text.encode()).decode() or "="
-
-
-def text_of(token: str) -> str:
-    """Return what :func:`token` was given; of foreign keys anything that names no product."""
-    raw = re.sub(rb"=([0-9A-F]{2})", lambda m: bytes([int(m[1], 16)]), token.encode())
-    return raw.decode(errors="replace")

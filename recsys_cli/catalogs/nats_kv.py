@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 
 from recsys_cli.catalogs import codec
 from recsys_cli.catalogs.nats_bucket import ABSENT, Entry, Swap
-from recsys_cli.catalogs.nats_keys import Keys, text_of, token
+from recsys_cli.catalogs.nats_keys import Keys
 from recsys_cli.catalogs.nats_models import NatsModels
+from recsys_cli.connections.nats_protocol import text_of, token
 from recsys_cli.domain import BEGINNING, Health, Position, Product, StoredModel
 from recsys_cli.merge import ProductState
 from recsys_cli.seen import SeenIds

@@ -18,9 +18,10 @@ import msgspec
 
 from recsys_cli.catalogs import nats_streams
 from recsys_cli.catalogs.nats_bucket import Swap
-from recsys_cli.catalogs.nats_keys import Keys, text_of, token
+from recsys_cli.catalogs.nats_keys import Keys
 from recsys_cli.catalogs.nats_objects import HINT, Objects, Seen
 from recsys_cli.catalogs.nats_streams import WRITTEN_WITHIN_S
+from recsys_cli.connections.nats_protocol import text_of, token
 from recsys_cli.domain import BEGINNING, Position, StoredModel, utc_now
 from recsys_cli.errors import InvalidData
 from recsys_cli.ports import CHECKSUM_BYTES, version_of

@@ -12,6 +12,7 @@ from nats.js.api import StreamConfig
 from nats.js.errors import APIError, BadRequestError, NoStreamResponseError, NotFoundError
 
 from recsys_cli.connections.nats_protocol import (
+    HEADROOM_BYTES,
     NO_MESSAGE,
     NO_STREAM,
     REQUEST_TIMEOUT_S,
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
 FIRST_PATIENCE_S = 0.5
 PAUSE_S = 0.02
-HEADROOM_BYTES = 16 * 1024
-"""Left of the server's message limit for subject and headers."""
-
 PART_BYTES = 512 * 1024
 WRITTEN_WITHIN_S = 3600
 """Whoever writes something in parts is done by then, or never will be."""

@@ -6,6 +6,7 @@ https://docs.nats.io/reference/reference-protocols/nats_api_reference; codes as 
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,32 @@ REQUEST_TIMEOUT_S = 10.0
 PAGE_BYTES = 8 * 1024 * 1024
 """Of one answer with many messages."""
 
+HEADROOM_BYTES = 16 * 1024
+"""Left of the server's message limit: for subject and headers, or for what a dead letter tells."""
+
 EXPECTED_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
 MESSAGE_ID = "Nats-Msg-Id"
 
 WRONG_SEQUENCE = (10071, 10164)
 STREAM_EXISTS = 10058
+UNAVAILABLE = 10008
+CONSUMER_EXISTS = 10148
 NO_CONSUMER, NO_MESSAGE, NO_STREAM = 10014, 10037, 10059
+NOTHING_TO_UPDATE = 10149
+
+
+def token(text: str) -> str:
+    """Return ``text`` as one token of a subject: letters, digits, ``-``, ``_``, the rest ``=XX``.
+
+    ``=`` stands for the empty text.
+    """
+    return re.sub(rb"[^A-Za-z0-9_-]", lambda m: b"=%02X" % m[0][0], text.encode()).decode() or "="
+
+
+def text_of(token: str) -> str:
+    """Return what :func:`token` was given; of a foreign one anything that names nothing of ours."""
+    raw = re.sub(rb"=([0-9A-F]{2})", lambda m: bytes([int(m[1], 16)]), token.encode())
+    return raw.decode(errors="replace")
 
 
 async def direct(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from nats.errors import NoRespondersError
-from nats.js.errors import APIError, NoStreamResponseError
+from nats.js.errors import APIError, NoStreamResponseError, ServiceUnavailableError
 
 from recsys_cli.connections.nats_client import replicas_in
 from recsys_cli.connections.nats_protocol import (
@@ -25,9 +25,11 @@ from recsys_cli.connections.nats_protocol import (
     NO_CONSUMER,
     NO_MESSAGE,
     NO_STREAM,
+    NOTHING_TO_UPDATE,
     PAGE_BYTES,
     REQUEST_TIMEOUT_S,
     STREAM_EXISTS,
+    UNAVAILABLE,
     WRONG_SEQUENCE,
     direct,
 )
@@ -86,7 +88,7 @@ def answer(reply: Msg) -> Facts:
         return facts
     error = facts["error"]
     code = error.get("err_code", 0)
-    if code in (NO_CONSUMER, NO_MESSAGE, NO_STREAM):
+    if code in (NO_CONSUMER, NO_MESSAGE, NO_STREAM, NOTHING_TO_UPDATE):
         raise Missing(error.get("description", ""))
     if code in WRONG_SEQUENCE:
         raise Conflict
@@ -151,6 +153,19 @@ async def acknowledge(client: Client, subjects: Sequence[str]) -> None:
     # It takes them in order. After a restart it may not know the last ones, and says nothing.
     with suppress(TimeoutError, NoRespondersError):
         await client.request(last, ACK, timeout=ACK_TIMEOUT_S)
+
+
+async def settle(
+    client: Client, names: Names, durable: str, numbers: Sequence[int], again: Sequence[int]
+) -> None:
+    """Acknowledge what the ledger knows is done, and drop the failures of ``again`` before.
+
+    Whoever is killed before the last step leaves the event to the one to whom it comes once more.
+    """
+    purge = f"$JS.API.STREAM.PURGE.{names.groups}"
+    failures = [names.failure(durable, number) for number in again]
+    await ask_many(client, [Request(purge, _encoder.encode({"filter": one})) for one in failures])
+    await acknowledge(client, [names.acknowledgement(durable, number) for number in numbers])
 
 
 def get(stream: str, **which: object) -> Request:
@@ -230,24 +245,39 @@ async def make_streams(client: Client, names: Names) -> None:
 
 
 async def consumers(client: Client, stream: str) -> list[Facts]:
-    """Return what is known of all consumers of the stream; none where there is no stream."""
+    """Return what is known of all consumers of the stream; none where there is no stream.
+
+    Raises ServiceUnavailableError where one is left out, as a cluster does while it has no leader.
+    """
     listed: list[Facts] = []
     while True:
+        # A page begins with the last one of the page before, or else they changed in between.
+        seam = [facts["name"] for facts in listed[-1:]]
+        start = len(listed) - len(seam)
         try:
-            facts = await ask(client, f"CONSUMER.LIST.{stream}", {"offset": len(listed)})
+            page = await ask(client, f"CONSUMER.LIST.{stream}", {"offset": start})
         except Missing:
             return []
-        some = facts.get("consumers") or []
-        listed += some
-        if not some or len(listed) >= facts.get("total", 0):
+        some = page.get("consumers") or []
+        is_short = page.get("missing") or len(some) < min(page["total"] - start, page["limit"])
+        if is_short or [facts["name"] for facts in some[: len(seam)]] != seam:
+            raise ServiceUnavailableError(code=503, err_code=UNAVAILABLE)
+        listed += some[len(seam) :]
+        if len(listed) >= page["total"]:
             return listed
 
 
-async def trim(client: Client, stream: str, groups: Sequence[Facts]) -> None:
-    """Drop what every consumer of the stream has acknowledged."""
-    if groups:
-        floor = min(facts["ack_floor"]["stream_seq"] for facts in groups)
-        await ask(client, f"STREAM.PURGE.{stream}", {"seq": floor + 1})
+async def trim(client: Client, stream: str) -> bool:
+    """Drop what every consumer of the stream has acknowledged, if all of them can be asked."""
+    try:
+        listed = await consumers(client, stream)
+    except ServiceUnavailableError:
+        return False
+    if listed:
+        floor = min(facts["ack_floor"]["stream_seq"] for facts in listed)
+        with suppress(Missing):
+            await ask(client, f"STREAM.PURGE.{stream}", {"seq": floor + 1})
+    return True
 
 
 def milliseconds(timestamp: str) -> int:

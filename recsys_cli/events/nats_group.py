@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from nats.errors import NoRespondersError
+from nats.js.errors import APIError
 
+from recsys_cli.connections.nats_protocol import CONSUMER_EXISTS
 from recsys_cli.errors import GroupMissing
 from recsys_cli.events import nats_api as api
 from recsys_cli.events.nats_api import Conflict, Facts, Missing
@@ -57,12 +60,13 @@ class Group:
         """Make the group, and the streams it needs; return False where it was there."""
         await api.make_streams(client, self._names)
         self._revision = None
-        try:
+        is_new = await self._make(client)
+        self.was_made = True
+        return is_new
+
+    async def _make(self, client: Client) -> bool:
+        with suppress(Missing):
             await self._info(client)
-        except Missing:
-            pass
-        else:
-            self.was_made = True
             return False
         config = {
             "durable_name": self.durable,
@@ -73,20 +77,25 @@ class Group:
             "max_ack_pending": MOST_HELD,
             "metadata": {GROUP_NAME: self.name},
         }
-        await self._configure(client, config, "create")
-        self.was_made = True
+        try:
+            await self._configure(client, config, "create")
+        except APIError as error:
+            if error.err_code != CONSUMER_EXISTS:  # just made, to wait for longer or not so long
+                raise
+            return False
         return True
 
     async def drop(self, client: Client, name: str) -> bool:
         """Remove a group, its ledger, and what only it still kept on the stream."""
-        stream, groups = self._names.stream, self._names.groups
+        names, durable = self._names, token(name)
         try:
-            await api.ask(client, f"CONSUMER.DELETE.{stream}.{token(name)}")
+            await api.ask(client, f"CONSUMER.DELETE.{names.stream}.{durable}")
         except Missing:
             return False
-        for subject in (self._names.ledger(name), self._names.failure(name, "*")):
-            await api.ask(client, f"STREAM.PURGE.{groups}", {"filter": subject})
-        await api.trim(client, stream, await api.consumers(client, stream))
+        for subject in (names.ledger(durable), names.failure(durable, "*")):
+            with suppress(Missing):
+                await api.ask(client, f"STREAM.PURGE.{names.groups}", {"filter": subject})
+        await api.trim(client, names.stream)
         return True
 
     async def look(self, client: Client) -> Ledger:
@@ -96,8 +105,9 @@ class Group:
 
     async def adopt(self, client: Client) -> None:
         """Have the server wait as long as we do before it delivers what nobody has noted."""
-        config = (await self._there(client))["config"]
         wanted = self.ack_wait_ms * _NANOSECONDS
+        with self._there():
+            config = (await self._info(client))["config"]
         if config.get("ack_wait") != wanted:
             await self._configure(client, config | {"ack_wait": wanted}, "update")
 
@@ -125,15 +135,16 @@ class Group:
                 return result
 
     async def _put(self, client: Client, raw: bytes, expected: int) -> int:
-        return await api.put(client, self._names.ledger(self.name), raw, expected)
+        return await api.put(client, self._names.ledger(self.durable), raw, expected)
 
     async def _look(self, client: Client) -> Ledger:
         self._revision = None
-        groups, subject = self._names.groups, self._names.ledger(self.name)
+        groups, subject = self._names.groups, self._names.ledger(self.durable)
         asked_ms = _clock_ms()
-        info, stored = await asyncio.gather(
-            self._there(client), api.get_one(client, groups, last_by_subj=subject)
-        )
+        with self._there():
+            info, stored = await asyncio.gather(
+                self._info(client), api.get_one(client, groups, last_by_subj=subject)
+            )
         self._compare_clocks(asked_ms, info.get("ts"))
         self._raw = stored.body if stored else b""
         ledger = Ledger.decode(self._raw)
@@ -151,9 +162,10 @@ class Group:
             self._quickest_ms = trip_ms
             self._ahead_ms = api.milliseconds(server_said) - asked_ms - trip_ms // 2
 
-    async def _there(self, client: Client) -> Facts:
+    @contextmanager
+    def _there(self) -> Iterator[None]:
         try:
-            return await self._info(client)
+            yield
         except Missing:
             raise GroupMissing(
                 f"the stream {self._names.stream} has no consumer group {self.name}"
@@ -163,12 +175,10 @@ class Group:
         return await api.ask(client, f"CONSUMER.INFO.{self._names.stream}.{self.durable}")
 
     async def _configure(self, client: Client, config: Facts, action: str) -> None:
-        stream = self._names.stream
-        await api.ask(
-            client,
-            f"CONSUMER.CREATE.{stream}.{self.durable}",
-            {"stream_name": stream, "config": {**config, "name": self.durable}, "action": action},
-        )
+        stream, named = self._names.stream, {**config, "name": self.durable}
+        request = {"stream_name": stream, "config": named, "action": action}
+        with self._there():
+            await api.ask(client, f"CONSUMER.CREATE.{stream}.{self.durable}", request)
 
     def _locked(self) -> asyncio.Lock:
         # A lock belongs to one event loop, and a connection that was closed begins another.

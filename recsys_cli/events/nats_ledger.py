@@ -54,9 +54,6 @@ class Runs:
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return iter(self._runs)
 
-    def __len__(self) -> int:
-        return len(self._runs)
-
     def add(self, first: int, last: int) -> None:
         """Take in all from ``first`` to ``last``."""
         low = bisect_right(self._runs, first - 1, key=lambda run: run[0])

@@ -11,6 +11,11 @@ event alone, on which it may only be the first: who is killed in between leaves 
 on its last attempt, and whoever buries it next finds the letter there and only acknowledges. So
 does whoever replays the letter before that.
 
+Whether the event is still pending is looked up just before. Another consumer that acknowledges it
+in between, or a replay that takes the letter a killed burial left, leaves a letter of an event that
+is done: nothing is lost, and its replay undoes nothing newer. To delete it afterwards would not be
+safe: it may be the one that somebody else has found there, and acknowledged on the strength of.
+
 To replay a letter is to publish its event, then to delete it. The message id names the letter and
 the end of its subject, ``replay.{letter}.{sequence}``. Who is killed in between leaves the letter:
 
@@ -153,15 +158,18 @@ class NatsDeadLetters:
     async def _acknowledge(self, client: Client, stored: Stored) -> None:
         """Acknowledge the letter's event if its group still holds it: who buried it was killed."""
         durable = stored.subject.split(".")[-2]
-        subject = self._names.ledger_of(durable)
-        number = sequence(_letter(stored).entry_id)
+        subject = self._names.ledger(durable)
+        try:
+            number = sequence(_letter(stored).entry_id)
+        except ValueError:
+            return  # none that ``keep`` has made
         while noted := await api.get_one(client, self._names.groups, last_by_subj=subject):
             ledger = Ledger.decode(noted.body)
             if not ledger.finish([number]):
                 return
             with suppress(Conflict):
                 await api.put(client, subject, ledger.encode(), noted.sequence)
-                await api.acknowledge(client, [self._names.acknowledgement(durable, number)])
+                await api.settle(client, self._names, durable, [number], [number])
                 return
 
     async def _put(self, client: Client, request: Request) -> None:

@@ -14,12 +14,12 @@ subject; which one it is, is up to the publisher: the last token may be anything
 from __future__ import annotations
 
 import hashlib
-import re
 import zlib
 from collections.abc import Mapping
 
 import msgspec
 
+from recsys_cli.connections import nats_protocol
 from recsys_cli.domain import Position
 
 PARTITIONS = 16
@@ -51,10 +51,7 @@ class Names:
         """Return the subject of the one letter that an event can have in a group."""
         return f"{self.prefix}.dead.{token(group)}.{sequence(entry_id)}"
 
-    def ledger(self, group: str) -> str:
-        return self.ledger_of(token(group))
-
-    def ledger_of(self, durable: str) -> str:
+    def ledger(self, durable: str) -> str:
         """Return the subject of the ledger of a group by the name of its durable consumer."""
         return f"{self._keys}.{durable}.ledger"
 
@@ -64,9 +61,9 @@ class Names:
         # with which a second acknowledgement moves nothing.
         return f"$JS.ACK.{self.stream}.{durable}.1.{number}.0.0.0"
 
-    def failure(self, group: str, number: int | str) -> str:
+    def failure(self, durable: str, number: int | str) -> str:
         """Return the subject under which an event's last failure is; ``*`` for all."""
-        return f"{self._keys}.{token(group)}.failure.{number}"
+        return f"{self._keys}.{durable}.failure.{number}"
 
     @property
     def keys(self) -> str:
@@ -74,11 +71,11 @@ class Names:
 
 
 def token(text: str) -> str:
-    """Return ``text`` as one token of a subject: letters, digits, ``-``, ``_``, the rest ``=XX``.
+    """Return ``text`` as one token of a subject, see ``nats_protocol.token``.
 
     A very long one is cut, and a digest of it all takes the place of the rest.
     """
-    plain = re.sub(rb"[^A-Za-z0-9_-]", lambda m: b"=%02X" % m[0][0], text.encode()).decode() or "="
+    plain = nats_protocol.token(text)
     if len(plain) <= _LONGEST_TOKEN:
         return plain
     return f"{plain[:_LONGEST_TOKEN]}={hashlib.sha256(text.encode()).hexdigest()[:16]}"

@@ -129,10 +129,7 @@ class Progress:
         ours = [c for c in consumers if _name(c) is not None]
         replies = await api.ask_many(
             client,
-            [
-                api.get(self._names.groups, last_by_subj=self._names.ledger(_name(c) or ""))
-                for c in ours
-            ],
+            [api.get(self._names.groups, last_by_subj=self._names.ledger(c["name"])) for c in ours],
         )
         ledgers = {}
         for consumer, reply in zip(ours, replies, strict=True):
@@ -145,10 +142,10 @@ class Progress:
     async def _described(
         self, client: Client, held: Sequence[tuple[int, Hold]], now_ms: int
     ) -> list[PendingEvent]:
-        names, group = self._names, self._group.name
+        names, durable = self._names, self._group.durable
         bodies = [api.get(names.stream, seq=number) for number, _ in held]
         failures = [
-            api.get(names.groups, last_by_subj=names.failure(group, number)) for number, _ in held
+            api.get(names.groups, last_by_subj=names.failure(durable, number)) for number, _ in held
         ]
         replies = [api.found(reply) for reply in await api.ask_many(client, bodies + failures)]
         return [

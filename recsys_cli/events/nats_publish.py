@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from nats.errors import NoRespondersError
 
-from recsys_cli.connections.nats_protocol import MESSAGE_ID
+from recsys_cli.connections.nats_protocol import HEADROOM_BYTES, MESSAGE_ID
 from recsys_cli.domain import Position, ProductEvent
 from recsys_cli.errors import BackendUnavailable, EventsTooLarge
 from recsys_cli.events import nats_api as api
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
     from recsys_cli.connections.nats import NatsConnection
-
-HEADROOM_BYTES = 16 * 1024
-"""Left of the server's message limit, so that a dead letter with its story fits too."""
 
 
 class Publisher:

@@ -51,18 +51,16 @@ async def pull(client: Client, consumer: str, fetch: Fetch, count: int, wait_s: 
 
     ``consumer``: ``{stream}.{durable}``. Raises ConsumerGone.
     """
-    await _ask(client, consumer, fetch, count, 0)
-    if not fetch.messages and wait_s > 0:
-        await _ask(client, consumer, fetch, count, wait_s)
-
-
-async def _ask(client: Client, consumer: str, fetch: Fetch, count: int, wait_s: float) -> None:
     answers = _Answers(fetch, count)
     inbox = client.new_inbox()
     subscription = await client.subscribe(inbox, cb=answers.take)
-    request: dict[str, object] = {"batch": count, "no_wait": True, "max_bytes": _MOST_BYTES}
-    if wait_s > 0:
-        request["expires"] = round(wait_s * 1e9)
+    request = {
+        "batch": count,
+        "no_wait": True,
+        "max_bytes": _MOST_BYTES,
+        # Without it there is no answer, even to half a batch, where the group may hold no more.
+        "expires": round(wait_s * 1e9),
+    }
     try:
         await client.publish(
             f"$JS.API.CONSUMER.MSG.NEXT.{consumer}", msgspec.json.encode(request), reply=inbox

@@ -20,11 +20,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
+from nats.errors import NoRespondersError
 
 from recsys_cli.connections.nats_client import replicas_in
 from recsys_cli.deliveries import DeadLetter, Delivery, Failure, PendingEvent
@@ -32,8 +33,7 @@ from recsys_cli.domain import Health, Position, ProductEvent, StreamStatus
 from recsys_cli.errors import GroupMissing
 from recsys_cli.events import codec, nats_letters
 from recsys_cli.events import nats_api as api
-from recsys_cli.events.nats_api import Request
-from recsys_cli.events.nats_group import Group
+from recsys_cli.events.nats_group import MOST_HELD, Group
 from recsys_cli.events.nats_ledger import Hold, Ledger
 from recsys_cli.events.nats_names import Names, decode, entry_id, sequence
 from recsys_cli.events.nats_progress import Progress
@@ -48,8 +48,11 @@ if TYPE_CHECKING:
 _LONGEST_WAIT_S = 5.0
 _LONGEST_UNSEEN_S = 1.0
 _TRIM_EVERY_S = 1.0
+_UNTRIMMED_S = 30.0
+"""Longer where a consumer cannot be asked: the server waits for it, and so do we."""
+
 _PAUSE_S = 0.05
-_WITHIN_A_SERVER_S, _BETWEEN_SERVERS_S = 0.02, 0.05
+_WITHIN_A_SERVER_S, _BETWEEN_SERVERS_S, _AN_EVENT_S = 0.02, 0.05, 0.0001
 _FRESH = 0.8
 """Of the time after which the server delivers again: what was fetched must be noted by then."""
 
@@ -80,7 +83,7 @@ class NatsStream:
         self._stuck: dict[str, tuple[int, Hold]] = {}
         self._unnoted: dict[str, Fetch] = {}
         self._next_look_s = 0.0
-        self._next_trim_s = 0.0
+        self._trimmed_s = 0.0
 
     def publish(self, events: Sequence[ProductEvent]) -> list[Position]:
         return self.begin_publish(events)()
@@ -113,7 +116,7 @@ class NatsStream:
 
     def postpone(self, delivery: Delivery, failure: Failure, delay_ms: int) -> None:
         idle_ms = max(0, self._claim_idle_ms - delay_ms)
-        subject = self._names.failure(self._group.name, sequence(delivery.entry_id))
+        subject = self._names.failure(self._group.durable, sequence(delivery.entry_id))
 
         async def postpone(client: Client) -> None:
             if await self._hold(client, [delivery], idle_ms=idle_ms):
@@ -137,7 +140,11 @@ class NatsStream:
             ledger = await self._group.look(client)
             pending = {sequence(e.entry_id): e for e in letters}
             pending = {n: letter for n, letter in pending.items() if n in ledger.holds}
-            await nats_letters.keep(client, self._names, self._group.name, list(pending.values()))
+            try:
+                await self._keep(client, pending.values())
+            except NoRespondersError:
+                await api.make_streams(client, self._names)
+                await self._keep(client, pending.values())
             await self._finish(client, list(pending), list(pending))
 
         with suppress(GroupMissing):
@@ -178,7 +185,7 @@ class NatsStream:
                 return again
             now_s = time.monotonic()
             # Never longer than until it is time to look again for what is due.
-            patience_s = max(min(deadline_s, self._next_look_s) - now_s, _lag_s(client))
+            patience_s = max(min(deadline_s, self._next_look_s) - now_s, _least_s(client, count))
             fetch = self._unnoted.pop(consumer, None) or Fetch(self._hold_of(consumer))
             try:
                 if not fetch.messages:
@@ -246,7 +253,7 @@ class NatsStream:
 
     async def _with_history(self, client: Client, number: int, hold: Hold) -> Delivery | None:
         names = self._names
-        failure = names.failure(self._group.name, number)
+        failure = names.failure(self._group.durable, number)
         await client.publish(self._ack_subject(number), _IN_PROGRESS)
         body, story = await api.ask_many(
             client,
@@ -286,24 +293,25 @@ class NatsStream:
 
         taken, done = await self._group.change(client, note)
         if done:
-            await api.acknowledge(client, [self._ack_subject(number) for number in done])
+            await self._settle(client, done, [number for number in done if number not in no_events])
         return [delivery for n in taken if (delivery := deliveries[n]) is not None]
 
     async def _finish(self, client: Client, numbers: list[int], again: list[int]) -> None:
-        """Acknowledge; those of ``again`` may have a failure on record, which is dropped."""
+        """Note as done and acknowledge; those of ``again`` may have a failure on record."""
         if not numbers:
             return
         await self._group.change(client, lambda ledger: ledger.finish(numbers))
-        await api.acknowledge(client, [self._ack_subject(number) for number in numbers])
-        filters = [self._names.failure(self._group.name, number) for number in again]
-        subject = f"$JS.API.STREAM.PURGE.{self._names.groups}"
-        await api.ask_many(
-            client, [Request(subject, msgspec.json.encode({"filter": one})) for one in filters]
-        )
-        if not self._group.ledger.holds or time.monotonic() >= self._next_trim_s:
-            self._next_trim_s = time.monotonic() + _TRIM_EVERY_S
-            stream = self._names.stream
-            await api.trim(client, stream, await api.consumers(client, stream))
+        await self._settle(client, numbers, again)
+        every_s = _TRIM_EVERY_S if self._group.ledger.holds else 0.0
+        if time.monotonic() >= self._trimmed_s + every_s:
+            is_trimmed = await api.trim(client, self._names.stream)
+            self._trimmed_s = time.monotonic() + (0.0 if is_trimmed else _UNTRIMMED_S)
+
+    async def _settle(self, client: Client, numbers: list[int], again: list[int]) -> None:
+        await api.settle(client, self._names, self._group.durable, numbers, again)
+
+    async def _keep(self, client: Client, letters: Iterable[DeadLetter]) -> None:
+        await nats_letters.keep(client, self._names, self._group.name, list(letters))
 
     async def _hold(
         self, client: Client, deliveries: Sequence[Delivery], *, idle_ms: int
@@ -323,6 +331,10 @@ class NatsStream:
         return self._names.acknowledgement(self._group.durable, number)
 
 
-def _lag_s(client: Client) -> float:
-    """Return how long what was just published may take to whoever delivers it."""
-    return _BETWEEN_SERVERS_S if replicas_in(client) > 1 else _WITHIN_A_SERVER_S
+def _least_s(client: Client, count: int) -> float:
+    """Return how long a fetch may take at least: what was just published is under way so long.
+
+    And what is fetched takes its time: a large fetch is not to be cut short.
+    """
+    lag_s = _BETWEEN_SERVERS_S if replicas_in(client) > 1 else _WITHIN_A_SERVER_S
+    return lag_s + min(count, MOST_HELD) * _AN_EVENT_S

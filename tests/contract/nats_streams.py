@@ -8,7 +8,7 @@ import pytest
 from nats.aio.client import Client
 
 from recsys_cli.connections.nats import NatsConnection
-from recsys_cli.deliveries import Delivery
+from recsys_cli.deliveries import Delivery, Failure
 from recsys_cli.domain import EventType, ProductEvent
 from recsys_cli.events.nats_stream import NatsStream
 from tests.nats_server import NatsServer
@@ -60,3 +60,24 @@ def sent(server: NatsServer, body: bytes, subject: str = "product.updates.any") 
     before = server.ask(last)
     server.ask(publish)
     wait_until(lambda: server.ask(last) > before, 20, "the message is stored")
+
+
+def failed_once(events: NatsStream) -> Delivery:
+    """Publish an event, and return its second delivery; the first has failed."""
+    events.publish([changed("a", "one")])
+    (held,) = events.receive("c", 1, 0)
+    failure = Failure(attempt=1, error="oh", first_failed_at="", last_failed_at="")
+    events.postpone(held, failure, 0)
+    (again,) = events.receive("c", 1, 1000)
+    return again
+
+
+def failures(server: NatsServer) -> int:
+    """Return how many failures are on record."""
+
+    async def count(client: Client) -> int:
+        subjects = f"$KV.{NAME}-groups.*.failure.*"
+        info = await client.jetstream().stream_info(f"KV_{NAME}-groups", subjects)
+        return len(info.state.subjects or {})
+
+    return server.ask(count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -66,6 +66,21 @@ def test_a_value_without_its_parts_is_damaged_and_stands_in_nobodys_way(
     with pytest.raises(InvalidData, match=r"state\.a"):
         catalog.get(["a"])
     assert [product.id for product in catalog.products()] == ["b"]
+
+
+def test_parts_that_a_replica_does_not_have_yet_are_asked_of_the_leader(
+    catalog: NatsCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog.merge({"a": LARGE})
+    read_some = Bucket._read_some
+
+    async def behind(bucket: Bucket, keys: Sequence[str]) -> dict[str, Entry]:
+        found = await read_some(bucket, keys)
+        return {key: entry for key, entry in found.items() if not key.startswith("part.")}
+
+    monkeypatch.setattr(Bucket, "_read_some", behind)
+    assert catalog.get(["a"]) == {"a": LARGE}
+    assert [product.id for product in catalog.products()] == ["a"]
 
 
 def test_notes_may_be_large(catalog: NatsCatalog) -> None:

@@ -17,7 +17,18 @@ from recsys_cli.events import nats_letters
 from recsys_cli.events.nats_letters import NatsDeadLetters, keep
 from recsys_cli.events.nats_names import Names
 from recsys_cli.events.nats_stream import NatsStream
-from tests.contract.nats_streams import GROUP, NAME, SENT, Open, changed, names, opened, sent
+from tests.contract.nats_streams import (
+    GROUP,
+    NAME,
+    SENT,
+    Open,
+    changed,
+    failed_once,
+    failures,
+    names,
+    opened,
+    sent,
+)
 from tests.contract.test_event_processor import letter
 from tests.nats_server import NatsServer
 
@@ -47,6 +58,46 @@ def test_a_letter_that_was_kept_before_the_kill_is_not_kept_twice(
     (kept,) = dead.letters()
     assert kept.error == "error 0"
     assert (events.status().pending, events.status().length) == (0, 0)
+
+
+def test_a_replay_drops_the_failure_of_what_who_buried_it_left(
+    opened: Open, nats_server: NatsServer, dead: NatsDeadLetters
+) -> None:
+    again = failed_once(opened())
+    names_ = Names("product:updates")
+    nats_server.ask(lambda client: keep(client, names_, GROUP, [letter(again)]))
+    assert failures(nats_server) == 1
+    (kept,) = dead.letters()
+    assert dead.replay(kept)
+    assert failures(nats_server) == 0
+
+
+def test_a_letter_that_names_no_event_can_be_replayed(
+    opened: Open, nats_server: NatsServer, dead: NatsDeadLetters
+) -> None:
+    """Another program has written it."""
+    events = opened()
+
+    async def write(client: Client) -> None:
+        for number, entry_id in enumerate(({}, {"entry_id": "soon"})):
+            body = json.dumps({"event": SENT} | entry_id).encode()
+            await client.jetstream().publish(f"product.updates.dead.{GROUP}.{number}", body)
+
+    nats_server.ask(write)
+    assert [dead.replay(each) for each in dead.letters()] == [True, True]
+    assert names(events.receive("c", 10, 0)) == ["Lamp", "Lamp"]
+    assert list(dead.letters()) == []
+
+
+def test_dead_letters_that_were_deleted_are_made_anew_by_the_next(
+    opened: Open, nats_server: NatsServer, dead: NatsDeadLetters
+) -> None:
+    events = opened()
+    events.publish([changed("a", "one")])
+    nats_server.ask(lambda client: client.jetstream().delete_stream(f"{NAME}-dead"))
+    held = died(events)
+    assert [each.entry_id for each in dead.letters()] == [held.entry_id]
+    assert events.status().pending == 0
 
 
 def died(events: NatsStream, number: int = 0) -> Delivery:

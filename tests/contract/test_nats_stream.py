@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from recsys_cli.connections.nats import NatsConnection
 from recsys_cli.deliveries import LostEvent, UndecodableEvent
 from recsys_cli.domain import ProductEvent
 from recsys_cli.errors import BackendUnavailable, EventsTooLarge, GroupMissing
-from recsys_cli.events import nats_api
+from recsys_cli.events import nats_api, nats_group
 from recsys_cli.events.nats_stream import NatsStream
 from tests.contract.nats_streams import GROUP, NAME, SENT, Open, changed, names, opened, sent
 from tests.nats_server import NatsServer
@@ -320,3 +321,18 @@ def test_what_is_taken_over_though_the_answer_is_lost_counts_once(
         with pytest.raises(BackendUnavailable):
             again.receive("a", 10, 0)
     assert [delivery.attempt for delivery in again.receive("a", 10, 0)] == [2]
+
+
+def test_a_group_that_holds_all_it_may_is_told_that_there_is_no_more(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats_group, "MOST_HELD", 5)
+    events = opened()
+    events.publish([changed("a", str(number)) for number in range(8)])
+    before_s = time.monotonic()
+    held = events.receive("c", 10, 0)
+    assert len(held) == 5
+    assert events.receive("d", 1, 0) == []
+    events.acknowledge(held)
+    assert names(events.receive("d", 10, 0)) == ["5", "6", "7"]
+    assert time.monotonic() - before_s < 5
