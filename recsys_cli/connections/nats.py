@@ -23,6 +23,7 @@ from nats.aio.client import Client
 from recsys_cli.connections.nats_access import Access, access
 from recsys_cli.connections.nats_client import SafeClient, server_facts
 from recsys_cli.connections.nats_errors import DRIVER_ERRORS, translation
+from recsys_cli.connections.nats_protocol import REQUEST_TIMEOUT_S
 from recsys_cli.domain import Health
 from recsys_cli.errors import BackendUnavailable
 
@@ -85,13 +86,13 @@ class NatsConnection:
         return result
 
     def health(self, part: str) -> Health:
-        """Return who answers for ``part``, and whether it has JetStream."""
-        version, has_jetstream = self.call(_who)
+        """Return who answers for ``part``. Raises BackendUnavailable where none has JetStream."""
+        version = self.call(_version)
         return Health(
             part=part,
             address=self.address,
             version=f"NATS {version}",
-            details="JetStream" if has_jetstream else "no JetStream",
+            details="JetStream",
         )
 
     def close(self) -> None:
@@ -214,6 +215,10 @@ def _is_denial(error: Exception) -> bool:
     return "permissions violation" in str(error).lower()
 
 
-async def _who(client: Client) -> tuple[str, bool]:
+async def _version(client: Client) -> str:
     await client.flush(CONNECT_TIMEOUT_S)
-    return server_facts(client)
+    version, has_jetstream = server_facts(client)
+    if not has_jetstream:
+        # Another server of its cluster may have it.
+        await client.request("$JS.API.INFO", timeout=REQUEST_TIMEOUT_S)
+    return version
