@@ -63,7 +63,7 @@ TAKE = """
         UPDATE {messages} AS m SET
             vt = clock_timestamp() + %(claim)s * interval '1 ms', read_ct = read_ct + 1
         FROM taken WHERE m.msg_id = taken.msg_id
-        RETURNING m.msg_id, m.read_ct, m.message::text AS message),
+        RETURNING m.msg_id, m.read_ct, coalesce(m.message::text, 'null') AS message),
     held AS (
         INSERT INTO {schema}.deliveries AS d (queue, msg_id, consumer, held_since, attempts)
         SELECT %(queue)s, msg_id, %(consumer)s, clock_timestamp(), coalesce(read_ct, 1)

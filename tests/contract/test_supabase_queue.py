@@ -66,7 +66,17 @@ def test_other_programs_read_what_we_publish(
     assert events.receive("a", 10, 0) == [], "another program holds it"
 
 
-@pytest.mark.parametrize("message", ['{"event_type": 7, "product_id": null}', '{"product_id": []}'])
+@pytest.mark.parametrize(
+    "message",
+    [
+        '{"event_type": 7, "product_id": null}',
+        '{"product_id": []}',
+        '{"event_type": "update", "product_id": "p-1", "data": {"price": 1e5000}}',
+        '{"event_type": "update", "product_id": "p-1", "data": %s1%s}'
+        % ('{"a": ' * 1200, "}" * 1200),
+    ],
+    ids=["types", "no type", "too large", "too deep"],
+)
 def test_strange_messages_are_delivered_as_such(
     events: EventProcessor,
     postgres_session: PostgresServer,
@@ -74,8 +84,21 @@ def test_strange_messages_are_delivered_as_such(
 ) -> None:
     with postgres_session.client() as client:
         client.execute("SELECT pgmq.send('product_updates', %s::jsonb)", [message])
+    assert list(events.backlog()) == []
     (delivery,) = events.receive("a", 10, 0)
     assert isinstance(delivery.event, UndecodableEvent)
+    assert [p.entry_id for p in events.pending(10)] == [delivery.entry_id]
+
+
+@pytest.mark.parametrize("message", [None, "null", "[1]", '{"init": true}'])
+def test_what_is_no_event_is_acknowledged(
+    events: EventProcessor, postgres_session: PostgresServer, message: str | None
+) -> None:
+    with postgres_session.client() as client:
+        client.execute("SELECT pgmq.send('product_updates', %s::jsonb)", [message])
+    assert list(events.backlog()) == []
+    assert events.receive("a", 10, 0) == []
+    assert events.status().length == 0
 
 
 def test_schema_dropped_under_a_consumer(
