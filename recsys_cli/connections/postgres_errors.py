@@ -34,6 +34,8 @@ _REFUSING = {
 """By SQLSTATE or its class: what stays until somebody changes it."""
 
 _GONE = frozenset({"42P01", "3F000", "42883"})
+_OUR_OWN = "P0001"
+"""What a RAISE in our own SQL says."""
 
 # What libpq says where there is no SQLSTATE, as the server let nobody in.
 _NOT_LET_IN = (
@@ -72,6 +74,8 @@ def translation(place: str, error: psycopg.Error) -> RecsysError:
         return BackendRefused(f"Postgres at {place} {meaning[0]}: {said}", hint=meaning[1])
     if what := _WAITING.get(state) or _WAITING.get(state[:2]):
         return BackendUnavailable(f"Postgres at {place} {what}: {said}")
+    if state == _OUR_OWN:
+        return BackendRefused(f"Postgres at {place}: {said}", hint=error.diag.message_hint or "")
     if state:
         return BackendRefused(f"Postgres at {place} refused a statement ({state}): {said}")
     return _without_state(place, error, said)
