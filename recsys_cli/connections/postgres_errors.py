@@ -11,6 +11,7 @@ import psycopg
 from recsys_cli.errors import BackendRefused, BackendUnavailable, RecsysError
 
 _INIT = "let a role that may create it run: recsys init --print-sql | psql"
+_GRANT = f"{_INIT}; or let it grant what README.md has under Permissions on Postgres"
 _CREDENTIALS = "see the user name and the password in SUPABASE_DB_URL"
 
 _WAITING = {
@@ -27,7 +28,7 @@ _WAITING = {
 _REFUSING = {
     "28": ("does not let this user in", _CREDENTIALS),
     "3D": ("has no such database", "see the name of the database in SUPABASE_DB_URL"),
-    "42501": ("does not allow this role to do that", _INIT),
+    "42501": ("does not allow this role to do that", _GRANT),
     "0A": ("cannot do that", "see the extensions of the project"),
     "58P01": ("does not have the extension", "install pgmq and pgvector on the server"),
 }

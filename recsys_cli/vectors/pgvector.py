@@ -204,7 +204,12 @@ class Pgvector:
 
         def write() -> None:
             for values in batches:
-                self._run(rows.WRITE, values, self._table.part(self._dimension))
+                try:
+                    self._run(rows.WRITE, values, self._table.part(self._dimension))
+                except BackendRefused:
+                    # Who may make no table need not, where the generation was dropped meanwhile.
+                    if not self._index.is_dropped():
+                        raise
 
         return write
 

@@ -131,6 +131,12 @@ class PgvectorIndex:
             attributes=list(spec.attributes),
         )
 
+    def is_dropped(self) -> bool:
+        """Whether there are other generations by now, and this is none of them."""
+        with self._connection.transaction(PART) as session:
+            found = generation_rows.rows(self._connection, session, self._name)
+        return bool(found) and all(generation.number != self._number for generation in found)
+
     def mismatch(self, said: str) -> IndexMismatch:
         return IndexMismatch(
             f"the index {self._name!r} {said}", hint="recsys index drop --embeddings"

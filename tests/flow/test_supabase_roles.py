@@ -10,6 +10,7 @@ import pytest
 
 from recsys_cli.domain import IndexSpec, Product
 from recsys_cli.errors import BackendRefused
+from recsys_cli.generations import GenerationState
 from recsys_cli.pipeline.products import put_product
 from recsys_cli.settings import load
 from recsys_cli.wiring import Backends
@@ -101,6 +102,40 @@ def test_a_worker_can_do_all_that_is_its_own(shop: PostgresServer) -> None:
         assert not opened.get_event_processor().create_group()
         assert not opened.get_vector_store().create_index(IndexSpec())
         work_and_give_up(opened)
+
+
+def test_a_worker_goes_on_beside_a_re_embed(
+    shop: PostgresServer, recsys_embedded: Recsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUPABASE_DB_URL", shop.url)
+    with backends(shop, WORKER) as worker, backends(shop, "postgres") as operator:
+        events, catalog = worker.get_event_processor(), worker.get_catalog()
+        for product_id in ("lamp", "lamp-2"):
+            put_product(events, catalog, product_id, {"name": f"Desk {product_id}"})
+        consume(worker)
+        generations = operator.get_generations()
+        token = generations.lock("operator", 60_000)
+        (model,) = catalog.models()
+        begun = generations.begin(token, model.version, IndexSpec())
+
+        put_product(events, catalog, "lamp-3", {"name": "Desk lamp-3"})
+        consume(worker)
+        assert worker.get_generations().store(begun).stored(["lamp-3"])
+
+        store = worker.get_generations().store(begun)
+        generations.drop(token, begun.number)
+        generations.unlock(token)
+        late = next(worker.get_vector_store().entries())
+        store.write(late)
+        assert store.stored(["lamp"]) == {}
+
+        recsys_embedded("reembed")
+        put_product(events, catalog, "lamp-4", {"name": "Desk lamp-4"})
+        consume(worker)
+        found = worker.get_generations().all()
+        assert [g.number for g in found if g.state is GenerationState.SERVING] == [3]
+    monkeypatch.setenv("SUPABASE_DB_URL", shop.url_at(shop.port, user=f"{WORKER}:PASSWORD"))
+    assert len(recsys_embedded("similar", "lamp", "--json").json["neighbors"]) == 3
 
 
 @pytest.mark.parametrize("needless", grants())

@@ -41,7 +41,7 @@ REFUSED = {
     "28P01": "the password in SUPABASE_DB_URL",
     "28000": "the user name",
     "3D000": "the name of the database",
-    "42501": "recsys init --print-sql",
+    "42501": "recsys init --print-sql | psql; or let it grant",
     "0A000": "the extensions",
     "58P01": "install pgmq and pgvector",
 }
