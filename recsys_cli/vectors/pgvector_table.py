@@ -112,6 +112,9 @@ class Table:
         ddl = statement.as_string(None)
         return Part(self.name, ddl.replace("{", "{{").replace("}", "}}"))
 
+    def attribute_index(self, attribute: str) -> str:
+        return f"{self.name}_{hashlib.sha256(attribute.encode()).hexdigest()[:12]}"
+
     def make_like(self, session: Session, other: Table, dimension: int) -> None:
         """Make the table, for whoever may use the ``other``."""
         session.execute(self._connection.query(self.part(dimension).ddl))
