@@ -13,6 +13,7 @@ from recsys_cli.errors import BackendRefused, BackendUnavailable, RecsysError
 _INIT = "let a role that may create it run: recsys init --print-sql | psql"
 _GRANT = f"{_INIT}; or let it grant what README.md has under Permissions on Postgres"
 _CREDENTIALS = "see the user name and the password in SUPABASE_DB_URL"
+_PROJECT = "the user of a pooler in SUPABASE_DB_URL is ROLE.PROJECT, such as postgres.PROJECT"
 
 _WAITING = {
     "08": "does not answer",
@@ -42,6 +43,10 @@ _OUR_OWN = "P0001"
 _NOT_LET_IN = (
     ("authentication failed", _CREDENTIALS),
     ("no password supplied", _CREDENTIALS),
+    # What Supabase's pooler says of a user without the project, or of a project that is paused.
+    ("Tenant or user not found", _PROJECT),
+    ("(ENOTFOUND) tenant/user", _PROJECT),
+    ("no tenant identifier", _PROJECT),
     ("no pg_hba.conf entry", "add sslmode=require to SUPABASE_DB_URL"),
     ("certificate", "see sslmode and sslrootcert in SUPABASE_DB_URL"),
     ("does not support SSL", "the server has no TLS: see sslmode in SUPABASE_DB_URL"),
