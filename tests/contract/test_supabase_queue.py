@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
+from typing import NoReturn
 
+import psycopg
 import pytest
 
 from recsys_cli.connections.postgres import PostgresConnection
@@ -152,6 +154,26 @@ def test_who_waits_is_woken_where_nothing_is_in_between(postgres_session: Postgr
             client.execute("SELECT pgmq.send(%s, %s::jsonb)", [QUEUE, SENT])
         waits.join(20)
         assert not waits.is_alive()
+
+
+def test_who_is_interrupted_while_listening_can_close(
+    postgres_session: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    connection = PostgresConnection(postgres_session.url, schema="recsys")
+    alarm = Alarm(connection, QUEUE)
+    alarm.wait(0)
+    monkeypatch.setattr(psycopg.Connection, "notifies", interrupted)
+    for listen in (alarm.quiet, lambda: alarm.wait(1)):
+        with pytest.raises(KeyboardInterrupt):
+            listen()
+    closing = threading.Thread(target=alarm.close, daemon=True)
+    closing.start()
+    closing.join(5)
+    assert not closing.is_alive()
+    connection.close()
 
 
 def test_through_a_transaction_pooler_nobody_listens_and_everything_arrives(
