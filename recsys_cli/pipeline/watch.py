@@ -11,8 +11,9 @@ from recsys_cli.generations import serving
 from recsys_cli.ports import EventProcessor, Generations
 
 _LOOKING_SHARE = 0.01
+"""Of the time: for a look at the index, some backends count all that is in it."""
+
 _LONGEST_UNSEEN_S = 60.0
-"""The index is looked at in that share of the time, as a backend may count it all; or so often."""
 
 
 class Watch:
