@@ -7,7 +7,7 @@ the password would turn up as a host, a database or an option. Such a URL is ref
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 _SHOWN_OPTIONS = frozenset(
     {
@@ -117,12 +117,14 @@ def postgres_place(url: str) -> str:
     """Return ``host:port/database`` of a ``postgresql://`` URL; ``***`` where it may be misread."""
     try:
         parts = urlsplit(url)
-        port = parts.port or 5432
+        places = [f"{one.hostname or 'localhost'}:{one.port or 5432}" for one in _servers(parts)]
     except ValueError:
         return "***"
-    if parts.scheme not in _POSTGRES or "@" in parts.path or "@" in parts.query or parts.fragment:
+    # libpq ends the password at the first "@", and what is before a "/" has none.
+    pieces = (parts.netloc.rpartition("@")[0], parts.path, parts.query)
+    if parts.scheme not in _POSTGRES or parts.fragment or any("@" in piece for piece in pieces):
         return "***"
-    return f"{parts.hostname or 'localhost'}:{port}{parts.path or '/'}"
+    return f"{','.join(places)}{parts.path or '/'}"
 
 
 def is_postgres_in_plain(url: str) -> bool:
@@ -131,8 +133,14 @@ def is_postgres_in_plain(url: str) -> bool:
         return False
     parts = urlsplit(url)
     wanted = dict(parse_qsl(parts.query))
-    host = parts.hostname or wanted.get("host", "/")
-    return not _LOCAL.fullmatch(host) and wanted.get("sslmode", "prefer") not in _POSTGRES_TLS
+    hosts = [one.hostname or wanted.get("host", "/") for one in _servers(parts)]
+    is_local = all(_LOCAL.fullmatch(host) for host in hosts)
+    return not is_local and wanted.get("sslmode", "prefer") not in _POSTGRES_TLS
+
+
+def _servers(parts: SplitResult) -> list[SplitResult]:
+    """Return each of the servers that the URL names, with commas between."""
+    return [urlsplit(f"//{server}") for server in parts.netloc.rpartition("@")[2].split(",")]
 
 
 def _shown_option(option: str) -> str:

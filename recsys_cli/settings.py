@@ -32,6 +32,9 @@ from recsys_cli.errors import SettingsError
 NEIGHBOR_IS_STRONG = 0.75
 """The cosine from which on two products count as close, where SIMILARITY_THRESHOLD is not set."""
 
+LONGEST_SCHEMA_BYTES = 48
+"""A trigger is named after the schema, and Postgres cuts what is longer than 63 bytes."""
+
 SECRETS = frozenset(
     {"nats_password", "nats_token", "pinecone_api_key", "redis_password", "supabase_db_url"}
 )
@@ -89,7 +92,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     pinecone_controller_host: _NAME = "https://api.pinecone.io"
     pinecone_wait_visible: bool = False
     supabase_db_url: str | None = None
-    supabase_schema: Annotated[str, Meta(min_length=1, max_length=63)] = "recsys"
+    supabase_schema: _NAME = "recsys"
     nats_url: _NAME = "nats://localhost:4222"
     nats_user: str | None = None
     nats_password: str | None = None
@@ -239,6 +242,7 @@ def load(
             origins[name] = origin
     settings = Settings(**values, origins=origins)  # type: ignore[arg-type]  # converted by _convert
     _refuse_plain_text(settings)
+    _refuse_schema(settings)
     return settings
 
 
@@ -252,6 +256,19 @@ def _refuse_plain_text(settings: Settings) -> None:
             " which has none",
             hint="write rediss://",
         )
+
+
+def _refuse_schema(settings: Settings) -> None:
+    """A shop's own table ``products`` must not be taken for that of recsys."""
+    schema = settings.supabase_schema
+    size = len(schema.encode(errors="replace"))
+    if schema != "public" and size <= LONGEST_SCHEMA_BYTES:
+        return
+    why = "where a shop has its own tables" if schema == "public" else f"which has {size} bytes"
+    raise SettingsError(
+        f"SUPABASE_SCHEMA ({settings.origins.get('supabase_schema')}) is {schema!r}, {why}",
+        hint=f"name a schema for recsys alone, of {LONGEST_SCHEMA_BYTES} bytes at most",
+    )
 
 
 def default_home() -> str:

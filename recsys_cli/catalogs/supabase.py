@@ -1,8 +1,9 @@
 """The catalog on Postgres: one row a product, in the form of catalogs/codec.py.
 
 Merging is optimistic: what was read is merged here, and put in place unless another consumer was
-faster; whoever loses reads again. Rows are locked in the order of their ids, so nobody waits for
-somebody who waits for him.
+faster; whoever loses reads again. Rows are locked in the order of their ids, so two hardly ever
+wait crosswise; where they do, as rows turn up meanwhile, Postgres ends one, and its caller tries
+again.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _PAGE = 500
 
 _GET = "SELECT id, state FROM {schema}.products WHERE id = ANY(%s)"
 
-# "seen" is what was read: NULL where there was no row. Sorted, so that no two runs wait crosswise.
+# "seen" is what was read: NULL where there was no row.
 _SWAP = """
     WITH wanted AS (
         SELECT * FROM unnest(%s::text[], %s::bytea[], %s::bytea[]) AS w(id, seen, state)),

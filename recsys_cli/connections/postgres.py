@@ -18,6 +18,7 @@ from psycopg.adapt import Dumper
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Format, TransactionStatus
 
+from recsys_cli.addresses import postgres_place
 from recsys_cli.connections.postgres_errors import SchemaGone, translated
 from recsys_cli.domain import Health
 from recsys_cli.errors import BackendUnavailable, SettingsError
@@ -244,15 +245,14 @@ def _conninfo(url: str) -> str:
         raise SettingsError(
             "there is no address of a Postgres", hint="set SUPABASE_DB_URL to postgresql://..."
         )
-    try:
-        given = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        # The cause is not shown: it may quote the password.
+    given = _read(url)
+    if given is None or postgres_place(url) == "***":
+        # Why is not said: it may quote the password.
         raise SettingsError(
             "SUPABASE_DB_URL is no address of a Postgres",
             hint="write it as postgresql://user:password@host:port/database,"
             " and in a password / ? # @ % as %2F %3F %23 %40 %25",
-        ) from None
+        )
     usual = {
         "connect_timeout": CONNECT_TIMEOUT_S,
         "application_name": "recsys",
@@ -262,6 +262,13 @@ def _conninfo(url: str) -> str:
         "keepalives_count": 2,
     }
     return make_conninfo(**cast("dict[str, Any]", usual | given))
+
+
+def _read(url: str) -> dict[str, Any] | None:
+    """Return what libpq makes of the URL, None where it refuses it."""
+    with contextlib.suppress(psycopg.ProgrammingError):
+        return conninfo_to_dict(url)
+    return None
 
 
 def _place(url: str) -> str:

@@ -11,7 +11,9 @@ import psycopg
 from recsys_cli.errors import BackendRefused, BackendUnavailable, RecsysError
 
 _INIT = "let a role that may create it run: recsys init --print-sql | psql"
+_GRANT = f"{_INIT}; or let it grant what README.md has under Permissions on Postgres"
 _CREDENTIALS = "see the user name and the password in SUPABASE_DB_URL"
+_PROJECT = "the user of a pooler in SUPABASE_DB_URL is ROLE.PROJECT, such as postgres.PROJECT"
 
 _WAITING = {
     "08": "does not answer",
@@ -27,18 +29,24 @@ _WAITING = {
 _REFUSING = {
     "28": ("does not let this user in", _CREDENTIALS),
     "3D": ("has no such database", "see the name of the database in SUPABASE_DB_URL"),
-    "42501": ("does not allow this role to do that", _INIT),
+    "42501": ("does not allow this role to do that", _GRANT),
     "0A": ("cannot do that", "see the extensions of the project"),
     "58P01": ("does not have the extension", "install pgmq and pgvector on the server"),
 }
 """By SQLSTATE or its class: what stays until somebody changes it."""
 
 _GONE = frozenset({"42P01", "3F000", "42883"})
+_OUR_OWN = "P0001"
+"""What a RAISE in our own SQL says."""
 
 # What libpq says where there is no SQLSTATE, as the server let nobody in.
 _NOT_LET_IN = (
     ("authentication failed", _CREDENTIALS),
     ("no password supplied", _CREDENTIALS),
+    # What Supabase's pooler says of a user without the project, or of a project that is paused.
+    ("Tenant or user not found", _PROJECT),
+    ("(ENOTFOUND) tenant/user", _PROJECT),
+    ("no tenant identifier", _PROJECT),
     ("no pg_hba.conf entry", "add sslmode=require to SUPABASE_DB_URL"),
     ("certificate", "see sslmode and sslrootcert in SUPABASE_DB_URL"),
     ("does not support SSL", "the server has no TLS: see sslmode in SUPABASE_DB_URL"),
@@ -72,6 +80,8 @@ def translation(place: str, error: psycopg.Error) -> RecsysError:
         return BackendRefused(f"Postgres at {place} {meaning[0]}: {said}", hint=meaning[1])
     if what := _WAITING.get(state) or _WAITING.get(state[:2]):
         return BackendUnavailable(f"Postgres at {place} {what}: {said}")
+    if state == _OUR_OWN:
+        return BackendRefused(f"Postgres at {place}: {said}", hint=error.diag.message_hint or "")
     if state:
         return BackendRefused(f"Postgres at {place} refused a statement ({state}): {said}")
     return _without_state(place, error, said)

@@ -6,32 +6,51 @@ DO $$ BEGIN
     END IF;
 END $$;
 
-CREATE TABLE IF NOT EXISTS {schema}.streams (
-    name text PRIMARY KEY,
-    queue text NOT NULL UNIQUE);
+-- What is there is not touched, so nobody waits for whoever makes the rest.
+-- Without a policy nobody but the owner reads anything, also where somebody grants the schema.
+DO $$ BEGIN
+    IF to_regclass(format('%I.streams', {schema_name})) IS NULL THEN
+        CREATE TABLE {schema}.streams (
+            name text PRIMARY KEY,
+            queue text NOT NULL UNIQUE);
+        ALTER TABLE {schema}.streams ENABLE ROW LEVEL SECURITY;
+    END IF;
+    -- The first group of a stream reads the stream's own queue; each other has one of its own.
+    IF to_regclass(format('%I.groups', {schema_name})) IS NULL THEN
+        CREATE TABLE {schema}.groups (
+            stream text NOT NULL REFERENCES {schema}.streams,
+            name text NOT NULL,
+            queue text NOT NULL UNIQUE,
+            PRIMARY KEY (stream, name));
+        ALTER TABLE {schema}.groups ENABLE ROW LEVEL SECURITY;
+    END IF;
+    IF to_regclass(format('%I.consumers', {schema_name})) IS NULL THEN
+        CREATE TABLE {schema}.consumers (
+            queue text NOT NULL,
+            name text NOT NULL,
+            seen_at timestamptz NOT NULL,
+            PRIMARY KEY (queue, name));
+        ALTER TABLE {schema}.consumers ENABLE ROW LEVEL SECURITY;
+    END IF;
+    -- What consumers have in their hands; held_since counts towards the claim time.
+    IF to_regclass(format('%I.deliveries', {schema_name})) IS NULL THEN
+        CREATE TABLE {schema}.deliveries (
+            queue text NOT NULL,
+            msg_id bigint NOT NULL,
+            consumer text NOT NULL,
+            held_since timestamptz NOT NULL,
+            attempts integer NOT NULL,
+            failure text,
+            PRIMARY KEY (queue, msg_id));
+        ALTER TABLE {schema}.deliveries ENABLE ROW LEVEL SECURITY;
+    END IF;
+END $$;
 
--- The first group of a stream reads the stream's own queue; each other has one of its own.
-CREATE TABLE IF NOT EXISTS {schema}.groups (
-    stream text NOT NULL REFERENCES {schema}.streams,
-    name text NOT NULL,
-    queue text NOT NULL UNIQUE,
-    PRIMARY KEY (stream, name));
-
-CREATE TABLE IF NOT EXISTS {schema}.consumers (
-    queue text NOT NULL,
-    name text NOT NULL,
-    seen_at timestamptz NOT NULL,
-    PRIMARY KEY (queue, name));
-
--- What consumers have in their hands; held_since counts towards the claim time.
-CREATE TABLE IF NOT EXISTS {schema}.deliveries (
-    queue text NOT NULL,
-    msg_id bigint NOT NULL,
-    consumer text NOT NULL,
-    held_since timestamptz NOT NULL,
-    attempts integer NOT NULL,
-    failure text,
-    PRIMARY KEY (queue, msg_id));
+-- The queue of a group may be deleted in a dashboard, and its row stays.
+CREATE OR REPLACE FUNCTION {schema}.is_there(queue text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT to_regclass(format('pgmq.%I', 'q_' || queue)) IS NOT NULL
+$$;
 
 -- Whatever sends to the stream's queue, also another program by pgmq.send, reaches every group,
 -- under the same number, and wakes who waits. Where no group reads that queue any more, nothing
@@ -45,7 +64,7 @@ DECLARE
 BEGIN
     FOR target IN
         SELECT g.queue FROM {schema}.groups AS g JOIN {schema}.streams AS s ON s.name = g.stream
-        WHERE s.queue = TG_ARGV[0]
+        WHERE s.queue = TG_ARGV[0] AND {schema}.is_there(g.queue)
     LOOP
         IF target = TG_ARGV[0] THEN
             is_read := true;
@@ -70,7 +89,9 @@ CREATE OR REPLACE FUNCTION {schema}.open_stream(stream_name text, stream_queue t
 RETURNS void LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
     messages text := format('pgmq.%I', 'q_' || stream_queue);
-    trigger_name text := left('recsys_fan_out_' || {schema_name}, 63);
+    trigger_name text := 'recsys_fan_out_' || {schema_name};
+    numbers regclass;
+    other text;
 BEGIN
     IF NOT EXISTS (
         SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass(messages) AND tgname = trigger_name)
@@ -79,6 +100,17 @@ BEGIN
         IF to_regclass(messages) IS NULL THEN
             PERFORM pgmq.create(stream_queue);
         END IF;
+        SELECT substr(tgname, length('recsys_fan_out_') + 1) INTO other FROM pg_trigger
+        WHERE tgrelid = to_regclass(messages) AND starts_with(tgname, 'recsys_fan_out_');
+        IF FOUND THEN
+            RAISE 'the queue % is that of the schema %', stream_queue, other
+            USING HINT = 'set PRODUCT_STREAM_KEY to a name that only this schema has';
+        END IF;
+        -- By the clock: a queue that was dropped goes on behind the positions it had.
+        numbers := pg_get_serial_sequence(messages, 'msg_id');
+        PERFORM setval(numbers, greatest(
+            pg_sequence_last_value(numbers) + 1,
+            (extract(epoch FROM clock_timestamp()) * 1000000)::bigint), false);
         EXECUTE format(
             'CREATE OR REPLACE TRIGGER %I AFTER INSERT ON %s REFERENCING NEW TABLE AS added '
             'FOR EACH STATEMENT EXECUTE FUNCTION %I.fan_out(%L)',
@@ -100,10 +132,14 @@ DECLARE
     other text;
 BEGIN
     PERFORM {schema}.open_stream(stream_name, stream_queue);
-    IF EXISTS (SELECT 1 FROM {schema}.groups WHERE stream = stream_name AND name = group_name) THEN
+    IF EXISTS (
+        SELECT 1 FROM {schema}.groups AS g
+        WHERE stream = stream_name AND name = group_name AND {schema}.is_there(g.queue))
+    THEN
         RETURN false;
     END IF;
     EXECUTE format('LOCK TABLE pgmq.%I IN SHARE ROW EXCLUSIVE MODE', 'q_' || stream_queue);
+    DELETE FROM {schema}.groups AS g WHERE stream = stream_name AND NOT {schema}.is_there(g.queue);
     IF EXISTS (SELECT 1 FROM {schema}.groups WHERE stream = stream_name AND name = group_name) THEN
         RETURN false;
     END IF;
@@ -121,14 +157,14 @@ BEGIN
     RETURN true;
 END $$;
 
-CREATE TABLE IF NOT EXISTS {schema}.letters (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    stream text NOT NULL,
-    letter text NOT NULL);
-CREATE INDEX IF NOT EXISTS letters_stream ON {schema}.letters (stream, id);
-
-ALTER TABLE {schema}.streams ENABLE ROW LEVEL SECURITY;
-ALTER TABLE {schema}.groups ENABLE ROW LEVEL SECURITY;
-ALTER TABLE {schema}.consumers ENABLE ROW LEVEL SECURITY;
-ALTER TABLE {schema}.deliveries ENABLE ROW LEVEL SECURITY;
-ALTER TABLE {schema}.letters ENABLE ROW LEVEL SECURITY;
+-- The last, as its being there says that all is.
+DO $$ BEGIN
+    IF to_regclass(format('%I.letters', {schema_name})) IS NULL THEN
+        CREATE TABLE {schema}.letters (
+            id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            stream text NOT NULL,
+            letter text NOT NULL);
+        CREATE INDEX letters_stream ON {schema}.letters (stream, id);
+        ALTER TABLE {schema}.letters ENABLE ROW LEVEL SECURITY;
+    END IF;
+END $$;

@@ -57,10 +57,13 @@ class Alarm:
 
     def quiet(self) -> None:
         """Something was found: forget what was heard of it, which else piles up unread."""
-        if self._lock.acquire(blocking=False):
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
             self._pause_s = _PAUSE_S
             if self._session is not None:
                 self._listen(0)
+        finally:
             self._lock.release()
 
     def close(self) -> None:

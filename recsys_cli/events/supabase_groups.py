@@ -16,10 +16,13 @@ from recsys_cli.events.supabase_messages import queue_of
 
 PART = Part("letters", Path(__file__).with_name("supabase.sql").read_text(encoding="utf-8"))
 
-_GROUPS = "SELECT name, queue FROM {schema}.groups WHERE stream = %s ORDER BY name"
+_GROUPS = """
+    SELECT name, queue FROM {schema}.groups AS g
+    WHERE stream = %s AND {schema}.is_there(g.queue) ORDER BY name"""
 _OPEN_STREAM = "SELECT {schema}.open_stream(%s::text, %s::text)"
 _OPEN_GROUP = "SELECT {schema}.open_group({stream}, {main}, {group}, {queue})"
 _LOCK = "LOCK TABLE {messages} IN SHARE ROW EXCLUSIVE MODE"
+_LOCK_ALL = "LOCK TABLE {messages} IN ACCESS EXCLUSIVE MODE"
 _DROP_GROUP = "DELETE FROM {schema}.groups WHERE stream = %s AND name = %s"
 _FORGET = """
     WITH held AS (DELETE FROM {schema}.deliveries WHERE queue = %(queue)s)
@@ -75,6 +78,9 @@ def remove_group(connection: PostgresConnection, session: Session, stream: str, 
     queue = groups.pop(name, None)
     if queue is None:
         return False
+    if queue != main:
+        # Before any row is: its consumers lock rows in the other order.
+        session.execute(connection.query(_LOCK_ALL, messages=table(queue)))
     session.execute(connection.query(_DROP_GROUP), [stream, name])
     session.execute(connection.query(_FORGET), {"queue": queue})
     if queue == main:

@@ -37,11 +37,17 @@ def encode(fields: Mapping[str, str]) -> str:
 
 
 def decode(message: str) -> dict[bytes, bytes]:
-    """Return what the codec reads; a message that is no object holds nothing."""
-    found = msgspec.json.decode(message)
-    if not isinstance(found, dict):
-        return {}
-    return {str(name).encode(): _text(value) for name, value in found.items() if value is not None}
+    """Return what the codec reads; a message that is no object holds nothing.
+
+    Of one that is too deep, or has a number too large, an event of no type.
+    """
+    try:
+        found = msgspec.json.decode(message)
+        if not isinstance(found, dict):
+            return {}
+        return {str(n).encode(): _text(value) for n, value in found.items() if value is not None}
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return {b"event_type": b"", b"data": message.encode()}
 
 
 def number(entry_id: str) -> int:

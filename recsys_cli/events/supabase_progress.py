@@ -46,8 +46,8 @@ _PENDING = """
       AND (%(consumer)s::text IS NULL OR consumer = %(consumer)s)
     ORDER BY d.msg_id LIMIT %(limit)s"""
 _BACKLOG = """
-    SELECT msg_id, message::text FROM {messages} WHERE msg_id > %s AND msg_id <= %s
-    ORDER BY msg_id LIMIT %s"""
+    SELECT msg_id, message::text FROM {messages}
+    WHERE msg_id > %s AND msg_id <= %s AND message IS NOT NULL ORDER BY msg_id LIMIT %s"""
 
 
 class GroupProgress:

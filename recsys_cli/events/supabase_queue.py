@@ -1,7 +1,8 @@
 """The stream on Postgres: queues of pgmq, which other programs may read and write too.
 
-A message's number is its position. ``read_ct`` counts its deliveries, ``vt`` says until when it is
-with somebody; who that is stands in the table deliveries, written in the same statement.
+A message's number is its position; ``vt`` says until when it is with somebody. With which of our
+consumers, and how often it was with any, stands in the table deliveries, written in the same
+statement. ``read_ct`` also counts what other programs do, and decides nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from recsys_cli.connections.postgres import PostgresConnection, remade
 from recsys_cli.connections.postgres_errors import SchemaGone
 from recsys_cli.deliveries import DeadLetter, Delivery, Failure, PendingEvent
 from recsys_cli.domain import Health, Position, ProductEvent, StreamStatus
-from recsys_cli.errors import GroupMissing
+from recsys_cli.errors import BackendRefused, GroupMissing
 from recsys_cli.events import codec
 from recsys_cli.events import supabase_messages as messages
 from recsys_cli.events import supabase_statements as statements
@@ -70,7 +71,12 @@ class SupabaseQueue:
                 return positions
         # Somebody dropped the queue since: as the first use does, make it.
         self.create_group()
-        return self._send(bodies)
+        if positions := self._send(bodies):
+            return positions
+        raise BackendRefused(
+            f"the queue of the stream {self._stream} does not stay as recsys makes it",
+            hint="see who drops it, or its trigger recsys_fan_out_...; then the same again",
+        )
 
     def begin_publish(self, events: Sequence[ProductEvent]) -> Callable[[], list[Position]]:
         positions = self.publish(events)

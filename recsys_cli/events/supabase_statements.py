@@ -20,14 +20,14 @@ SEND = """
       AND EXISTS (
         SELECT 1 FROM pg_trigger
         WHERE tgrelid = to_regclass(format('pgmq.%%I', 'q_' || %(queue)s::text))
-          AND tgname = left('recsys_fan_out_' || {schema_name}, 63))"""
+          AND tgname = 'recsys_fan_out_' || {schema_name})"""
 
 LAST_HELD = """
     SELECT coalesce(max(msg_id), 0) FROM {schema}.deliveries
     WHERE queue = %(queue)s AND consumer = %(consumer)s"""
 
 # "again": one that the consumer's predecessor left, else one that anybody has held too long.
-# "fresh": the oldest others, up to the first that another program has had in its hands.
+# "fresh": the oldest others. Another program's read of one is no delivery, and no attempt.
 # Without any event a row of NULLs.
 TAKE = """
     WITH {mine},
@@ -44,45 +44,40 @@ TAKE = """
         ORDER BY
             NOT (consumer = %(consumer)s AND msg_id > %(after)s AND msg_id <= %(until)s), msg_id
         LIMIT 1 FOR UPDATE SKIP LOCKED),
-    waiting AS (
-        SELECT msg_id, read_ct FROM {messages} AS m
+    fresh AS (
+        SELECT msg_id FROM {messages} AS m
         WHERE vt <= clock_timestamp() AND EXISTS (SELECT 1 FROM mine)
           AND NOT EXISTS (SELECT 1 FROM again)
           AND NOT EXISTS (
             SELECT 1 FROM {schema}.deliveries AS d
             WHERE d.queue = %(queue)s AND d.msg_id = m.msg_id)
         ORDER BY msg_id LIMIT %(count)s FOR UPDATE OF m SKIP LOCKED),
-    fresh AS (
-        SELECT msg_id FROM (
-            SELECT msg_id, row_number() OVER (ORDER BY msg_id) AS place,
-                   sum((read_ct > 0)::int) OVER (ORDER BY msg_id) AS read_before
-            FROM waiting) AS w
-        WHERE place = 1 OR read_before = 0),
     taken AS (SELECT msg_id FROM again UNION ALL SELECT msg_id FROM fresh),
     read AS (
         UPDATE {messages} AS m SET
             vt = clock_timestamp() + %(claim)s * interval '1 ms', read_ct = read_ct + 1
         FROM taken WHERE m.msg_id = taken.msg_id
-        RETURNING m.msg_id, m.read_ct, m.message::text AS message),
+        RETURNING m.msg_id, coalesce(m.message::text, 'null') AS message),
     held AS (
         INSERT INTO {schema}.deliveries AS d (queue, msg_id, consumer, held_since, attempts)
-        SELECT %(queue)s, msg_id, %(consumer)s, clock_timestamp(), coalesce(read_ct, 1)
-        FROM taken LEFT JOIN read USING (msg_id)
+        SELECT %(queue)s, msg_id, %(consumer)s, clock_timestamp(), 1 FROM taken
         ON CONFLICT (queue, msg_id) DO UPDATE SET
             consumer = excluded.consumer, held_since = excluded.held_since,
-            attempts = greatest(d.attempts + 1, excluded.attempts)
+            attempts = d.attempts + 1
         RETURNING msg_id, attempts, failure)
     SELECT msg_id, attempts, failure, message, EXISTS (SELECT 1 FROM again)
     FROM mine LEFT JOIN (held LEFT JOIN read USING (msg_id)) ON true ORDER BY msg_id"""
 
+# Deliveries are locked before messages, as in the others: else two would wait crosswise.
 ACKNOWLEDGE = """
     WITH {mine},
     released AS (
         DELETE FROM {schema}.deliveries
-        WHERE queue = (SELECT queue FROM mine) AND msg_id = ANY(%(numbers)s)),
+        WHERE queue = (SELECT queue FROM mine) AND msg_id = ANY(%(numbers)s) RETURNING 1),
     done AS (
         DELETE FROM {messages}
-        WHERE EXISTS (SELECT 1 FROM mine) AND msg_id = ANY(%(numbers)s))
+        WHERE EXISTS (SELECT 1 FROM mine) AND msg_id = ANY(%(numbers)s)
+          AND (SELECT count(*) FROM released) >= 0)
     SELECT 1 FROM mine"""
 
 HOLD = """

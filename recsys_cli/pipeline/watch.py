@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from recsys_cli.domain import Position, StreamStatus
 from recsys_cli.errors import IndexMismatch
 from recsys_cli.generations import serving
 from recsys_cli.ports import EventProcessor, Generations
+
+_LOOKING_SHARE = 0.01
+"""Of the time: for a look at the index, some backends count all that is in it."""
+
+_LONGEST_UNSEEN_S = 60.0
 
 
 class Watch:
@@ -31,10 +37,12 @@ class Watch:
         self._claim_idle_ms = claim_idle_ms
         self._notify = notify
         self._last_seen: StreamStatus | None = None
+        self._index_due_s = 0.0
 
-    def look_round(self) -> StreamStatus:
+    def look_round(self, *, after_outage: bool = False) -> StreamStatus:
         """See how things stand, and mend what is missing."""
-        if self.ensure_index():
+        is_due = after_outage or time.monotonic() >= self._index_due_s
+        if is_due and self.ensure_index():
             self._notify("the index was gone, and is made again over the embeddings that are left")
         status = self._events.status()
         self._tell_if_stream_went_back(status)
@@ -79,7 +87,10 @@ class Watch:
         """
         generation = serving(self._generations.all())
         vectors = self._generations.store(generation)
+        began_s = time.monotonic()
         info = vectors.info()
+        took_s = time.monotonic() - began_s
+        self._index_due_s = began_s + min(took_s / _LOOKING_SHARE, _LONGEST_UNSEEN_S)
         if info is None or (info.is_building and until_built):
             return vectors.create_index(generation.spec)
         if info.dimension != self._dimension:

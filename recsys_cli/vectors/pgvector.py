@@ -1,8 +1,8 @@
 """The vector store on Postgres: a table for each generation, and pgvector's HNSW over it.
 
 Each call is one statement, so it travels once. Of two writers the newer one wins: the statement
-that writes compares positions. Rows are locked in the order of their ids, so nobody waits for
-somebody who waits for him.
+that writes compares positions. Rows are locked in the order of their ids, so two hardly ever wait
+crosswise; where they do, as rows turn up meanwhile, Postgres ends one, and its caller tries again.
 """
 
 from __future__ import annotations
@@ -204,7 +204,12 @@ class Pgvector:
 
         def write() -> None:
             for values in batches:
-                self._run(rows.WRITE, values, self._table.part(self._dimension))
+                try:
+                    self._run(rows.WRITE, values, self._table.part(self._dimension))
+                except BackendRefused:
+                    # Who may make no table need not, where the generation was dropped meanwhile.
+                    if not self._index.is_dropped():
+                        raise
 
         return write
 

@@ -15,6 +15,7 @@ from recsys_cli.generations import (
     as_left,
     lock_held,
     lock_lost,
+    serving,
     swapped,
 )
 from recsys_cli.ports import VectorStore
@@ -118,8 +119,11 @@ class PgvectorGenerations:
                 spec=spec,
                 since=utc_now(),
             )
+            found = self._rows(session)
+            like = self._table(serving(found).number)
+            self._table(new.number).make_like(session, like, spec.dimension)
             # The others too: the first may have been there without an entry.
-            for generation in (*self._rows(session), new):
+            for generation in (*found, new):
                 self._put(session, generation)
         return new
 
@@ -133,8 +137,7 @@ class PgvectorGenerations:
                 self._put(session, generation)
 
     def drop(self, token: int, number: int) -> None:
-        table = Table(self._pgvectors, self._name, number)
-        statement = table.query("DROP TABLE IF EXISTS {schema}.{table}")
+        statement = self._table(number).query("DROP TABLE IF EXISTS {schema}.{table}")
         with self._changing(token) as session:
             session.execute(statement)
             generation_rows.delete(self._connection, session, self._name, number)
@@ -144,6 +147,9 @@ class PgvectorGenerations:
 
     def close(self) -> None:
         self._pgvectors.close()
+
+    def _table(self, number: int) -> Table:
+        return Table(self._pgvectors, self._name, number)
 
     def _rows(self, session: Session) -> list[Generation]:
         return self._with_first(generation_rows.rows(self._connection, session, self._name))

@@ -30,8 +30,10 @@ CREATE = """
     USING hnsw (vector {extension}.vector_cosine_ops)
     WITH (m = {m}, ef_construction = {ef_construction})"""
 
-_ATTRIBUTE = "CREATE INDEX ON {schema}.{table} (left(attributes ->> {name}, 200))"
+_ATTRIBUTE = """
+    CREATE INDEX IF NOT EXISTS {index} ON {schema}.{table} (left(attributes ->> {name}, 200))"""
 
+_DROP = "DROP INDEX IF EXISTS {schema}.{index}"
 
 _M = range(2, 101)
 _EF_CONSTRUCTION = range(4, 1001)
@@ -89,13 +91,15 @@ class PgvectorIndex:
         return True
 
     def drop(self) -> bool:
-        """Drop the index alone; return whether there was one."""
+        """Drop the index, and those of attributes; return whether there was one."""
         with self._connection.transaction(PART) as session:
             facts = self._facts(session)
             if facts is None or not facts.has_index:
                 return False
-            name = sql.Identifier(self._table.index_name)
-            session.execute(self._table.query("DROP INDEX IF EXISTS {schema}.{index}", index=name))
+            spec = generation_rows.spec_of(self._connection, session, self._name, self._number)
+            of_attributes = [self._table.attribute_index(name) for name in spec.attributes]
+            for name in (self._table.index_name, *of_attributes):
+                session.execute(self._table.query(_DROP, index=sql.Identifier(name)))
         return True
 
     def drop_all(self) -> bool:
@@ -131,6 +135,12 @@ class PgvectorIndex:
             attributes=list(spec.attributes),
         )
 
+    def is_dropped(self) -> bool:
+        """Whether there are other generations by now, and this is none of them."""
+        with self._connection.transaction(PART) as session:
+            found = generation_rows.rows(self._connection, session, self._name)
+        return bool(found) and all(generation.number != self._number for generation in found)
+
     def mismatch(self, said: str) -> IndexMismatch:
         return IndexMismatch(
             f"the index {self._name!r} {said}", hint="recsys index drop --embeddings"
@@ -165,7 +175,8 @@ class PgvectorIndex:
         )
         session.execute(create)
         for name in spec.attributes:
-            session.execute(self._table.query(_ATTRIBUTE, name=sql.Literal(name)))
+            index = sql.Identifier(self._table.attribute_index(name))
+            session.execute(self._table.query(_ATTRIBUTE, index=index, name=sql.Literal(name)))
 
     def _compare(self, session: Session, facts: _Facts, spec: IndexSpec) -> None:
         noted = generation_rows.spec_of(self._connection, session, self._name, self._number)

@@ -17,6 +17,9 @@ from recsys_cli.ports import Vector
 from recsys_cli.vectors.pgvector_table import numbers
 from recsys_cli.vectors.ties import in_order
 
+_INDEXED = 200
+"""How many characters of a category or an attribute are in an index."""
+
 LARGEST_EF = 1000
 """pgvector's limit of hnsw.ef_search."""
 
@@ -112,24 +115,29 @@ class Search(NamedTuple):
         }
         for number, (name, wanted) in enumerate(where.attributes.items()):
             values |= {f"name_{number}": name, f"wanted_{number}": list(wanted)}
+            values[f"cut_{number}"] = [value[:_INDEXED] for value in wanted]
         return values
 
     def _conditions(self) -> list[str]:
         where = self.where
+        beginning = f"{_beginning('category')} = {_beginning('%(category)s')}"
         asked = {
-            "category = %(category)s AND left(category, 200) = left(%(category)s, 200)": (
-                where.category is not None
-            ),
+            f"category = %(category)s AND {beginning}": where.category is not None,
             "category <> ALL(%(excluded)s)": bool(where.exclude_categories),
             "price >= %(price_min)s": where.price_min is not None,
             "price <= %(price_max)s": where.price_max is not None,
         }
         conditions = [condition for condition, is_asked in asked.items() if is_asked]
-        conditions += [
-            f"attributes ->> %(name_{number})s = ANY(%(wanted_{number})s)"
-            for number in range(len(where.attributes))
-        ]
+        for number in range(len(where.attributes)):
+            value = f"attributes ->> %(name_{number})s"
+            conditions.append(f"{value} = ANY(%(wanted_{number})s)")
+            conditions.append(f"{_beginning(value)} = ANY(%(cut_{number})s)")
         return conditions
+
+
+def _beginning(value: str) -> str:
+    """Return what is in an index of a value."""
+    return f"left({value}, {_INDEXED})"
 
 
 class Answer(NamedTuple):

@@ -13,12 +13,17 @@ from recsys_cli.vectors.pgvector_table import PART, Extension, Pgvectors, Table
 _WHEREVER = "the schema of the extension"
 """Nobody has asked the server yet where pgvector is; the SQL itself does."""
 
+# Where there are later generations, the first may have been dropped for good.
 _RUN = """
 DO $recsys$ BEGIN
-    EXECUTE replace(
-        {statements}, {wherever}, (
-            SELECT quote_ident(nspname) FROM pg_extension AS e
-            JOIN pg_namespace AS n ON n.oid = extnamespace WHERE extname = 'vector'));
+    IF NOT EXISTS (
+        SELECT FROM {schema}.generations WHERE index_name = {index} AND number > {first})
+    THEN
+        EXECUTE replace(
+            {statements}, {wherever}, (
+                SELECT quote_ident(nspname) FROM pg_extension AS e
+                JOIN pg_namespace AS n ON n.oid = extnamespace WHERE extname = 'vector'));
+    END IF;
 END $recsys$;
 """
 
@@ -36,6 +41,8 @@ def setup_sql(connection: PostgresConnection, *, index: str, dimension: int) -> 
     statements = f"{connection.shown(table.part(dimension))};{create.as_string(None)};"
     run = connection.query(
         _RUN,
+        index=sql.Literal(index),
+        first=sql.Literal(FIRST),
         statements=sql.Literal(statements),
         wherever=sql.Literal(sql.Identifier(_WHEREVER).as_string(None)),
     )

@@ -1,7 +1,8 @@
 """Where one generation's embeddings are in Postgres, and how its numbers travel.
 
-Generation n of the index ``product:vectors`` is the table ``product_vectors_n``, made when first
-written to; its HNSW index is ``product_vectors_n_hnsw``.
+Generation n of the index ``product:vectors`` is the table ``product_vectors_n``, its HNSW index
+``product_vectors_n_hnsw``. The first table is made when first written to, each other as soon as its
+generation is begun: consumers write to it from then on, and may not be allowed to make one.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from typing import NamedTuple
 
 from psycopg import sql
 
-from recsys_cli.connections.postgres import Part, PostgresConnection, Reals
+from recsys_cli.connections.postgres import Part, PostgresConnection, Reals, Session
 from recsys_cli.errors import BackendRefused
 from recsys_cli.ports import Vector
 
 PART = Part("generation_locks", Path(__file__).with_name("pgvector.sql").read_text("utf-8"))
 
 _DDL = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+_ACCESS = Path(__file__).with_name("pgvector_access.sql").read_text(encoding="utf-8")
 
 _PLAIN = re.compile(r"[a-z][a-z0-9:]{0,29}")
 _KEPT_CHARACTERS = 20
@@ -109,6 +111,15 @@ class Table:
         )
         ddl = statement.as_string(None)
         return Part(self.name, ddl.replace("{", "{{").replace("}", "}}"))
+
+    def attribute_index(self, attribute: str) -> str:
+        return f"{self.name}_{hashlib.sha256(attribute.encode()).hexdigest()[:12]}"
+
+    def make_like(self, session: Session, other: Table, dimension: int) -> None:
+        """Make the table, for whoever may use the ``other``."""
+        session.execute(self._connection.query(self.part(dimension).ddl))
+        regclass, like = sql.Literal(self.regclass(self.name)), sql.Literal(other.name)
+        session.execute(self.query(_ACCESS, regclass=regclass, like_name=like))
 
     def query(self, text: str, **names: sql.Composable) -> sql.Composed:
         """Return the statement with {schema}, {table}, {extension} and the names put in."""

@@ -123,6 +123,30 @@ def _arguments(command: TyperCommand) -> Iterator[str]:
                 yield value
 
 
+@pytest.fixture
+def _files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What the commands read."""
+    monkeypatch.chdir(tmp_path)
+    Path("feed.csv").write_text("id,name,category\nlamp,Desk lamp,A\nlamp-2,Desk lamp small,A\n")
+    Path("shop.jsonl").write_bytes(BACKUP)
+    Path("a.model").write_bytes(TfidfFactory().fit([]).to_bytes())
+
+
+def run_all(
+    recsys: Recsys, caplog: pytest.LogCaptureFixture, expected: set[int], *flags: str
+) -> None:
+    """Run every command; each ends with one of these codes, and says nothing of the password."""
+    caplog.set_level(logging.DEBUG)
+    for words in invocations():
+        result = recsys(*words, *flags, exits=None)
+        assert MARK not in result.out + result.err + caplog.text, words
+        if words[:2] != ["config", "show"]:
+            # Its target is nowhere.
+            codes = expected | {5} if words[0] == "promote" else expected
+            assert result.exit_code in codes, (words, result)
+
+
+@pytest.mark.usefixtures("_files")
 @pytest.mark.parametrize(("state", "place"), CASES)
 def test_no_command_shows_it(
     state: str,
@@ -131,26 +155,38 @@ def test_no_command_shows_it(
     recsys_embedded: Recsys,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    tmp_path: Path,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    caplog.set_level(logging.DEBUG)
-    Path("feed.csv").write_text("id,name,category\nlamp,Desk lamp,A\nlamp-2,Desk lamp small,A\n")
-    Path("shop.jsonl").write_bytes(BACKUP)
-    Path("a.model").write_bytes(TfidfFactory().fit([]).to_bytes())
     with STATES[state](redis_server) as (port, user):
         chosen = places(port, user)[place]
         for name, value in chosen.environ.items():
             monkeypatch.setenv(name, value)
         Path("recsys.toml").write_text(chosen.toml)
-        for words in invocations():
-            result = recsys_embedded(*words, *chosen.flags, exits=None)
-            assert MARK not in result.out + result.err + caplog.text, words
-            if words[:2] != ["config", "show"]:
-                expected = {2} if "not encoded" in place else ANSWERS[state]
-                # Its target is nowhere.
-                expected = expected | {5} if words[0] == "promote" else expected
-                assert result.exit_code in expected, (words, result)
+        expected = {2} if "not encoded" in place else ANSWERS[state]
+        run_all(recsys_embedded, caplog, expected, *chosen.flags)
+
+
+@pytest.mark.usefixtures("_files")
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        # No letter has such an id, whoever is there.
+        (ENCODED, {4, 5}),
+        (SECRET, {2}),
+        # What libpq makes of these is a host, a port or a database.
+        *((f"{MARK}{sign}{MARK}", {2}) for sign in ("/", "@", "@se:", "?a=b@")),
+    ],
+)
+def test_no_command_shows_that_of_postgres(
+    written: str,
+    expected: set[int],
+    recsys_embedded: Recsys,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("EVENT_PROCESSOR_TYPE", "supabase")
+    monkeypatch.setenv("VECTOR_STORE_TYPE", "supabase")
+    monkeypatch.setenv("SUPABASE_DB_URL", f"postgresql://me:{written}@127.0.0.1:1/shop")
+    run_all(recsys_embedded, caplog, expected)
 
 
 def test_one_in_the_list_of_processes_is_warned_of(

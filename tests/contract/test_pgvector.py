@@ -29,6 +29,7 @@ SPEC = IndexSpec(dimension=DIMENSION)
 OLD = Extension("public", "0.7.4")
 TABLE = "recsys.product_vectors_1"
 COUNT = 3000
+BRANDED = SearchFilter(attributes={"brand": ("b3",)})
 
 
 @pytest.fixture
@@ -82,6 +83,16 @@ def analyze(server: PostgresServer) -> None:
         client.execute(f"ANALYZE {TABLE}".encode())
 
 
+def indexes_of_attributes(server: PostgresServer) -> list[bool]:
+    """Return of each whether it was used."""
+    with server.client() as client:
+        found = client.execute(
+            "SELECT idx_scan > 0 FROM pg_stat_user_indexes JOIN pg_indexes"
+            " ON indexname = indexrelname WHERE indexdef LIKE '%attributes%'"
+        ).fetchall()
+    return [bool(used) for (used,) in found]
+
+
 def ids(found: list[Neighbor]) -> list[str]:
     return [neighbor.product_id for neighbor in found]
 
@@ -113,7 +124,7 @@ def test_filters_that_leave_few_of_many_still_fill_the_list(
         assert ids(rare) == best(rows, query, 10, every=300, offset=7)
         cheap = asked.search(query, 10, SearchFilter(price_max=0))
         assert len(set(ids(cheap)) & set(best(rows, query, 10, every=100))) >= 9
-        branded = asked.search(query, 10, SearchFilter(attributes={"brand": ("b3",)}))
+        branded = asked.search(query, 10, BRANDED)
         assert len(branded) == 10
         assert {int(i.removeprefix("p-")) % 200 for i in ids(branded)} == {3}
         wide = asked.search(query, 1500)
@@ -121,6 +132,23 @@ def test_filters_that_leave_few_of_many_still_fill_the_list(
         scores = [round(neighbor.similarity_score, 6) for neighbor in wide]
         assert scores == sorted(scores, reverse=True)
     asked.close()
+
+
+def test_an_index_of_an_attribute_is_used_and_goes_with_the_index(
+    connection: PostgresConnection, postgres_server: PostgresServer
+) -> None:
+    branded = IndexSpec(dimension=DIMENSION, attributes=("brand",))
+    store = opened(connection)
+    store.create_index(branded)
+    fill(store, units(COUNT))
+    analyze(postgres_server)
+    assert len(store.search_many([units(1)[0]], 99, BRANDED, exact=True)[0]) == COUNT // 200
+    store.close()  # so that the server counts it
+    assert indexes_of_attributes(postgres_server) == [True]
+    for made in (branded, SPEC):
+        assert store.drop_index(embeddings=False)
+        assert indexes_of_attributes(postgres_server) == []
+        assert store.create_index(made)
 
 
 def test_recall_is_that_of_ef_and_exact_search_needs_no_graph(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
+from typing import NoReturn
 
+import psycopg
 import pytest
 
 from recsys_cli.connections.postgres import PostgresConnection
@@ -31,6 +33,10 @@ def events(supabase_backend: SupabaseBackend, closing: Callable[[object], None])
     closing(events)
     events.create_group()
     return events
+
+
+def gone(product_id: str) -> ProductEvent:
+    return ProductEvent(type=EventType.DELETE, product_id=product_id, fields={})
 
 
 def test_plain_pgmq_reaches_every_group_at_one_position(
@@ -66,7 +72,36 @@ def test_other_programs_read_what_we_publish(
     assert events.receive("a", 10, 0) == [], "another program holds it"
 
 
-@pytest.mark.parametrize("message", ['{"event_type": 7, "product_id": null}', '{"product_id": []}'])
+def test_looking_on_is_no_attempt(
+    events: EventProcessor,
+    supabase_backend: SupabaseBackend,
+    postgres_session: PostgresServer,
+    closing: Callable[[object], None],
+) -> None:
+    events.publish([gone("p-1"), gone("p-2")])
+    with postgres_session.client() as client:
+        for _ in range(6):
+            client.execute("SELECT pgmq.read('product_updates', 0, 10)")
+    assert [delivery.attempt for delivery in events.receive("a", 10, 0)] == [1, 1]
+    # It was killed; what it held counts.
+    successor = supabase_backend.events()
+    closing(successor)
+    assert [delivery.attempt for delivery in successor.receive("a", 10, 0)] == [2]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        '{"event_type": 7, "product_id": null}',
+        '{"product_id": []}',
+        '{"event_type": "update", "product_id": "p-1", "data": {"price": 1e5000}}',
+        '{"event_type": "update", "product_id": "p-1", "data": '
+        + '{"a": ' * 1200
+        + "1"
+        + "}" * 1201,
+    ],
+    ids=["types", "no type", "too large", "too deep"],
+)
 def test_strange_messages_are_delivered_as_such(
     events: EventProcessor,
     postgres_session: PostgresServer,
@@ -74,16 +109,28 @@ def test_strange_messages_are_delivered_as_such(
 ) -> None:
     with postgres_session.client() as client:
         client.execute("SELECT pgmq.send('product_updates', %s::jsonb)", [message])
+    assert list(events.backlog()) == []
     (delivery,) = events.receive("a", 10, 0)
     assert isinstance(delivery.event, UndecodableEvent)
+    assert [p.entry_id for p in events.pending(10)] == [delivery.entry_id]
+
+
+@pytest.mark.parametrize("message", [None, "null", "[1]", '{"init": true}'])
+def test_what_is_no_event_is_acknowledged(
+    events: EventProcessor, postgres_session: PostgresServer, message: str | None
+) -> None:
+    with postgres_session.client() as client:
+        client.execute("SELECT pgmq.send('product_updates', %s::jsonb)", [message])
+    assert list(events.backlog()) == []
+    assert events.receive("a", 10, 0) == []
+    assert events.status().length == 0
 
 
 def test_schema_dropped_under_a_consumer(
     events: EventProcessor,
     postgres_session: PostgresServer,
 ) -> None:
-    event = ProductEvent(type=EventType.DELETE, product_id="p-1", fields={})
-    events.publish([event])
+    events.publish([gone("p-1")])
     with postgres_session.client() as client:
         client.execute("DROP SCHEMA recsys CASCADE")
     with pytest.raises(GroupMissing):
@@ -91,30 +138,6 @@ def test_schema_dropped_under_a_consumer(
     assert events.create_group()
     (delivery,) = events.receive("a", 10, 0)
     assert delivery.event.product_id == "p-1"  # type: ignore[union-attr]  # an event
-
-
-@pytest.mark.parametrize("first", ["product-processors", "audit"])
-def test_what_the_last_group_had_not_read_waits_for_the_next(
-    supabase_backend: SupabaseBackend, closing: Callable[[object], None], first: str
-) -> None:
-    groups = ["product-processors", "audit"]
-    ours, other = (supabase_backend.events(group=group) for group in groups)
-    closing(ours)
-    closing(other)
-    ours.create_group()
-    other.create_group()
-    (position,) = ours.publish([ProductEvent(type=EventType.DELETE, product_id="p-1", fields={})])
-    (last,) = {*groups} - {first}
-    assert ours.drop_group(first)
-    (later,) = ours.publish([ProductEvent(type=EventType.DELETE, product_id="p-2", fields={})])
-    assert ours.drop_group(last)
-
-    again = supabase_backend.events(group="again")
-    closing(again)
-    again.create_group()
-
-    found = [delivery.position for delivery in again.receive("a", 10, 0)]
-    assert found == [position, later]
 
 
 @pytest.mark.usefixtures("events")
@@ -131,6 +154,26 @@ def test_who_waits_is_woken_where_nothing_is_in_between(postgres_session: Postgr
             client.execute("SELECT pgmq.send(%s, %s::jsonb)", [QUEUE, SENT])
         waits.join(20)
         assert not waits.is_alive()
+
+
+def test_who_is_interrupted_while_listening_can_close(
+    postgres_session: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    connection = PostgresConnection(postgres_session.url, schema="recsys")
+    alarm = Alarm(connection, QUEUE)
+    alarm.wait(0)
+    monkeypatch.setattr(psycopg.Connection, "notifies", interrupted)
+    for listen in (alarm.quiet, lambda: alarm.wait(1)):
+        with pytest.raises(KeyboardInterrupt):
+            listen()
+    closing = threading.Thread(target=alarm.close, daemon=True)
+    closing.start()
+    closing.join(5)
+    assert not closing.is_alive()
+    connection.close()
 
 
 def test_through_a_transaction_pooler_nobody_listens_and_everything_arrives(

@@ -16,6 +16,7 @@ from tests.readme import CHECKOUT, README, blocks
 from tests.servers import wait_until
 
 SECTION = "On Supabase"
+TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'recsys'"
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 
 
@@ -91,6 +92,38 @@ def test_printed_sql_makes_everything(recsys: Recsys, server: PostgresServer) ->
         row = client.execute("SELECT to_regclass('recsys.letters')::text").fetchone()
     assert row == ("recsys.letters",)
     assert "group product-processors exists already" in recsys("init").err
+
+
+def test_printed_sql_leaves_alone_what_is_there(recsys: Recsys, server: PostgresServer) -> None:
+    printed = recsys("init", "--print-sql").out
+    with server.client() as client, server.client() as visitor:
+        client.execute("CREATE SCHEMA recsys CREATE TABLE products (id text, price text)")
+        client.execute(printed.encode())
+        found = client.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'recsys'::regnamespace"
+            " AND relkind = 'r' AND NOT relrowsecurity"
+        ).fetchall()
+        assert found == [("products",)], "it is the shop's own"
+        tables = [str(name) for (name,) in client.execute(TABLES)]
+        assert len(tables) >= 8
+        with visitor.transaction():
+            for table in tables:
+                visitor.execute(f"SELECT FROM recsys.{table}".encode())
+            client.execute("SET lock_timeout = '2s'")
+            client.execute(printed.encode())
+
+
+def test_printed_sql_does_not_bring_back_the_first_generation(
+    recsys: Recsys, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VECTOR_STORE_TYPE", "supabase")
+    printed = recsys("init", "--print-sql").out
+    recsys.stock(SAMPLES / "products.csv")
+    recsys("reembed", "--keep", 0)
+    with server.client() as client:
+        client.execute(printed.encode())
+        found = [str(name) for (name,) in client.execute(TABLES)]
+    assert [name for name in found if "vectors" in name] == ["product_vectors_2"]
 
 
 def test_server_that_is_gone_is_one_sentence_and_no_password(

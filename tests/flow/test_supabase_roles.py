@@ -8,8 +8,9 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from recsys_cli.domain import IndexSpec, Product
+from recsys_cli.domain import EventType, IndexSpec, Product, ProductEvent
 from recsys_cli.errors import BackendRefused
+from recsys_cli.generations import GenerationState
 from recsys_cli.pipeline.products import put_product
 from recsys_cli.settings import load
 from recsys_cli.wiring import Backends
@@ -88,11 +89,10 @@ def shop(
 
 
 @contextmanager
-def backends(server: PostgresServer, role: str) -> Iterator[Backends]:
-    url = server.url_at(server.port, user=f"{role}:PASSWORD")
-    with Backends(
-        load({}, {**ON_POSTGRES, "SUPABASE_DB_URL": url}), claim_idle_ms=CLAIM_IDLE_MS
-    ) as opened:
+def backends(server: PostgresServer, role: str, **more: str) -> Iterator[Backends]:
+    environ = {"SUPABASE_DB_URL": server.url_at(server.port, user=f"{role}:PASSWORD")}
+    settings = load({}, ON_POSTGRES | environ | more)
+    with Backends(settings, claim_idle_ms=CLAIM_IDLE_MS) as opened:
         yield opened
 
 
@@ -101,6 +101,65 @@ def test_a_worker_can_do_all_that_is_its_own(shop: PostgresServer) -> None:
         assert not opened.get_event_processor().create_group()
         assert not opened.get_vector_store().create_index(IndexSpec())
         work_and_give_up(opened)
+
+
+def test_the_queue_of_a_second_group_is_granted_too(shop: PostgresServer) -> None:
+    with backends(shop, "postgres", PRODUCT_STREAM_GROUP="audit") as operator:
+        assert operator.get_event_processor().create_group()
+    with backends(shop, WORKER) as worker:
+        with pytest.raises(BackendRefused, match="permission denied"):
+            worker.get_event_processor().status()
+        with shop.client() as client:
+            found = client.execute("SELECT 'pgmq.q_' || queue FROM recsys.groups").fetchall()
+            for (queue,) in found:
+                client.execute(
+                    f"GRANT SELECT, INSERT, UPDATE, DELETE ON {queue} TO {WORKER};"
+                    f"ALTER TABLE {queue} ENABLE ROW LEVEL SECURITY;"
+                    f"CREATE POLICY worker ON {queue} TO {WORKER} USING (true)".encode()
+                )
+        worker.get_event_processor().publish(
+            [ProductEvent(type=EventType.DELETE, product_id="lamp", fields={})]
+        )
+        consume(worker)
+        status = worker.get_event_processor().status()
+        assert {group.name: group.lag for group in status.groups} == {
+            "audit": 1,
+            "product-processors": 0,
+        }
+
+
+def test_a_worker_goes_on_beside_a_re_embed(
+    shop: PostgresServer, recsys_embedded: Recsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUPABASE_DB_URL", shop.url)
+    with backends(shop, WORKER) as worker, backends(shop, "postgres") as operator:
+        events, catalog = worker.get_event_processor(), worker.get_catalog()
+        for product_id in ("lamp", "lamp-2"):
+            put_product(events, catalog, product_id, {"name": f"Desk {product_id}"})
+        consume(worker)
+        generations = operator.get_generations()
+        token = generations.lock("operator", 60_000)
+        (model,) = catalog.models()
+        begun = generations.begin(token, model.version, IndexSpec())
+
+        put_product(events, catalog, "lamp-3", {"name": "Desk lamp-3"})
+        consume(worker)
+        assert worker.get_generations().store(begun).stored(["lamp-3"])
+
+        store = worker.get_generations().store(begun)
+        generations.drop(token, begun.number)
+        generations.unlock(token)
+        late = next(worker.get_vector_store().entries())
+        store.write(late)
+        assert store.stored(["lamp"]) == {}
+
+        recsys_embedded("reembed")
+        put_product(events, catalog, "lamp-4", {"name": "Desk lamp-4"})
+        consume(worker)
+        found = worker.get_generations().all()
+        assert [g.number for g in found if g.state is GenerationState.SERVING] == [3]
+    monkeypatch.setenv("SUPABASE_DB_URL", shop.url_at(shop.port, user=f"{WORKER}:PASSWORD"))
+    assert len(recsys_embedded("similar", "lamp", "--json").json["neighbors"]) == 3
 
 
 @pytest.mark.parametrize("needless", grants())

@@ -5,6 +5,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from psycopg.conninfo import conninfo_to_dict
 
 from recsys_cli.addresses import (
     has_secret,
@@ -16,6 +17,7 @@ from recsys_cli.addresses import (
     sends_in_clear,
     web_address,
 )
+from recsys_cli.connections.postgres import PostgresConnection
 from recsys_cli.connections.redis import RedisConnection
 from recsys_cli.errors import SettingsError
 
@@ -136,6 +138,9 @@ def test_an_option_that_would_not_do_what_it_says_is_refused(url: str) -> None:
         ("postgresql://shop:12?s3cret@db", "***"),
         ("postgresql://shop:12#s3cret@db", "***"),
         ("postgresql://db:s3cret/shop", "***"),
+        ("postgresql://shop:s3c@ret@db/shop", "***"),
+        ("postgresql://shop:s3cret@a:1,b/shop", "a:1,b:5432/shop"),
+        ("postgresql://shop:s3cret@a:1,b:x/shop", "***"),
         ("host=db password=s3cret", "***"),
         ("", "***"),
     ],
@@ -155,6 +160,17 @@ def test_no_password_of_postgres_is_shown_however_it_is_written(password: str) -
             f"shop:{written}@db",
         ):
             assert MARK not in postgres_place(url)
+            assert MARK not in shown_by_postgres(url)
+
+
+@given(passwords)
+@settings(deadline=None)
+def test_a_password_of_postgres_that_is_encoded_arrives_as_it_is(password: str) -> None:
+    connection = PostgresConnection(
+        f"postgresql://shop:{quote(password, safe='')}@db:6543/shop", schema="recsys"
+    )
+    assert conninfo_to_dict(connection._conninfo)["password"] == password
+    assert connection.place == "db:6543/shop"
 
 
 @pytest.mark.parametrize(
@@ -168,10 +184,20 @@ def test_no_password_of_postgres_is_shown_however_it_is_written(password: str) -
         ("postgresql:///shop?host=db.example", True),
         ("postgresql://localhost.example/shop", True),
         ("postgresql://127.example/shop", True),
+        ("postgresql://127.0.0.1:1,db:2/shop", True),
+        ("postgresql://127.0.0.1:1,localhost:2/shop", False),
     ],
 )
 def test_what_may_travel_in_plain_is_known(url: str, in_plain: bool) -> None:
     assert is_postgres_in_plain(url) == in_plain
+
+
+def shown_by_postgres(url: str) -> str:
+    """Return the place that errors name, or why the URL cannot be used."""
+    try:
+        return PostgresConnection(url, schema="recsys").place
+    except SettingsError as error:
+        return f"{error} {error.hint}"
 
 
 def refusal(url: str) -> str:

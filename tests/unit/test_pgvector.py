@@ -13,9 +13,13 @@ from recsys_cli.vectors.pgvector_rows import rounds
 from recsys_cli.vectors.pgvector_table import Extension, Pgvectors, Table, numbers, received
 
 
-def named(index: str, generation: int = 1) -> str:
+def table(index: str, generation: int = 1) -> Table:
     connection = PostgresConnection("postgresql://localhost", schema="recsys")
-    return Table(Pgvectors(connection), index, generation).name
+    return Table(Pgvectors(connection), index, generation)
+
+
+def named(index: str, generation: int = 1) -> str:
+    return table(index, generation).name
 
 
 def test_a_table_is_named_for_its_index_and_generation() -> None:
@@ -28,6 +32,9 @@ def test_no_two_indexes_share_a_table_and_names_are_legal() -> None:
     names = [named(index, number) for index in indexes for number in (1, 11)]
     assert len(set(names)) == len(names)
     assert all(len(f"{name}_category") <= 63 for name in names)
+    of_brands = {table(index, 11).attribute_index(name) for index in indexes for name in ("a", "b")}
+    assert len(of_brands) == 2 * len(indexes)
+    assert all(len(name) <= 63 for name in of_brands)
     assert all(name[0].isalpha() and name.replace("_", "a").isalnum() for name in names)
 
 

@@ -41,7 +41,7 @@ REFUSED = {
     "28P01": "the password in SUPABASE_DB_URL",
     "28000": "the user name",
     "3D000": "the name of the database",
-    "42501": "recsys init --print-sql",
+    "42501": "recsys init --print-sql | psql; or let it grant",
     "0A000": "the extensions",
     "58P01": "install pgmq and pgvector",
 }
@@ -98,6 +98,21 @@ def test_what_was_dropped_is_known(state: str) -> None:
 )
 def test_the_words_of_libpq_are_one_line(said: str, shown: str) -> None:
     assert str(translation(PLACE, psycopg.OperationalError(said))) == shown
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Tenant or user not found",
+        "(ENOTFOUND) tenant/user shop.project not found",
+        "(ENOIDENTIFIER) no tenant identifier provided (external_id or sni_hostname required)",
+    ],
+)
+def test_a_user_that_the_pooler_does_not_know_is_not_waited_for(said: str) -> None:
+    at = 'connection failed: connection to server at "10.0.0.1", port 6543 failed: FATAL:  '
+    translated = translation(PLACE, psycopg.OperationalError(at + said))
+    assert str(translated) == f"Postgres at {PLACE} lets nobody in: {said}"
+    assert "postgres.PROJECT" in translated.hint
 
 
 def test_an_empty_address_says_what_to_set() -> None:
