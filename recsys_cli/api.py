@@ -122,7 +122,7 @@ class VectorStore:
         source = StoredEmbedding(
             position=before.position if before else BEGINNING, model_version="", text_digest=""
         )
-        if store.info() is None:
+        if store.dimension() is None:
             store.create_index(IndexSpec(dimension=self._dimension))
         entry = ports.Embedding(
             product_id,

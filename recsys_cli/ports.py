@@ -334,6 +334,10 @@ class VectorStore(Connected, Protocol):
         """Drop the index, and the embeddings too if asked; return False where there was none."""
         ...
 
+    def dimension(self) -> int | None:
+        """Return that of the index's vectors, None where there is no index; nothing is counted."""
+        ...
+
     def info(self) -> IndexInfo | None:
         """Return what the index holds, None where there is no index."""
         ...

@@ -29,7 +29,7 @@ def init(
         is_new = opened.get_event_processor().create_group()
         opened.get_catalog().model_checksum()
         store = opened.get_vector_store()
-        has_index = store.info() is not None
+        has_index = store.dimension() is not None
         if not has_index:
             store.create_index(IndexSpec(dimension=opened.settings.vector_dimension))
         group, index = opened.settings.product_stream_group, opened.settings.vector_index_name

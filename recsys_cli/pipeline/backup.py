@@ -156,7 +156,7 @@ class Restoring:
             return None
         generation = serving(self._generations.all())
         store = self._generations.store(generation)
-        if store.info() is None:
+        if store.dimension() is None:
             store.create_index(header.spec)
         return model
 

@@ -146,7 +146,7 @@ class Consumer:
                         self._watch.begin_anew()
                         self._is_adrift = False
                     elif outage.is_on:
-                        self._look_round(after_outage=True)
+                        self._look_round()
                     if not self._consume_batch(stop):
                         break
                     if time.monotonic() >= next_status:
@@ -326,9 +326,9 @@ class Consumer:
             f"{self._options.max_deliveries} and is tried again in {delay_ms / 1000:.1f} s: {said}"
         )
 
-    def _look_round(self, *, after_outage: bool = False) -> None:
+    def _look_round(self) -> None:
         """See how things stand, and mend what is missing."""
-        status = self._watch.look_round(after_outage=after_outage)
+        status = self._watch.look_round()
         self.report.lag, self.report.pending = status.lag, status.pending
 
     def _leave(self) -> None:

@@ -133,7 +133,7 @@ def _clear_dropped(before: Sequence[Target], now: Sequence[Target]) -> None:
     """Leave nothing in a generation that was dropped while it was written to."""
     left = {target.generation.number for target in now}
     for target in before:
-        if target.generation.number not in left and target.vectors.info() is None:
+        if target.generation.number not in left and target.vectors.dimension() is None:
             target.vectors.drop_index(embeddings=True)
 
 

@@ -94,7 +94,7 @@ def _unindexed(vectors: VectorStore, sample: list[str]) -> int:
 
 def _overlap(truth: Truth, old: VectorStore, dimension: int) -> float | None:
     """Return the mean share of the true neighbors that both have, for products that both have."""
-    if old.info() is None:
+    if old.dimension() is None:
         return None
     rows = sound_vectors(old, truth.ids)
     if not rows:

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from recsys_cli.domain import Position, StreamStatus
 from recsys_cli.errors import IndexMismatch
 from recsys_cli.generations import serving
-from recsys_cli.ports import EventProcessor, Generations
-
-_LOOKING_SHARE = 0.01
-"""Of the time: for a look at the index, some backends count all that is in it."""
-
-_LONGEST_UNSEEN_S = 60.0
+from recsys_cli.ports import EventProcessor, Generations, VectorStore
 
 
 class Watch:
@@ -37,12 +31,10 @@ class Watch:
         self._claim_idle_ms = claim_idle_ms
         self._notify = notify
         self._last_seen: StreamStatus | None = None
-        self._index_due_s = 0.0
 
-    def look_round(self, *, after_outage: bool = False) -> StreamStatus:
+    def look_round(self) -> StreamStatus:
         """See how things stand, and mend what is missing."""
-        is_due = after_outage or time.monotonic() >= self._index_due_s
-        if is_due and self.ensure_index():
+        if self.ensure_index():
             self._notify("the index was gone, and is made again over the embeddings that are left")
         status = self._events.status()
         self._tell_if_stream_went_back(status)
@@ -62,11 +54,13 @@ class Watch:
         self.ensure_index()
         last, self._last_seen = self._last_seen, None
         waiting = (
-            "" if last is None else f"; {last.pending + (last.lag or 0):,} events were waiting"
+            ""
+            if last is None
+            else f"; {last.pending + (last.lag or 0):,} events were waiting when last seen"
         )
         self._notify(
             "the stream's consumer group was gone (flushed, deleted, or restarted without its data)"
-            f" and is made again{waiting} when last seen; what the backend had not kept is lost:"
+            f" and is made again{waiting}; what the backend had not kept is lost:"
             " import the feeds again"
         )
 
@@ -87,16 +81,17 @@ class Watch:
         """
         generation = serving(self._generations.all())
         vectors = self._generations.store(generation)
-        began_s = time.monotonic()
-        info = vectors.info()
-        took_s = time.monotonic() - began_s
-        self._index_due_s = began_s + min(took_s / _LOOKING_SHARE, _LONGEST_UNSEEN_S)
-        if info is None or (info.is_building and until_built):
+        dimension = vectors.dimension()
+        if dimension is None or (until_built and _is_building(vectors)):
             return vectors.create_index(generation.spec)
-        if info.dimension != self._dimension:
+        if dimension != self._dimension:
             raise IndexMismatch(
-                f"the index {info.name} has {info.dimension} dimensions, the model "
-                f"{self._dimension}",
+                f"the index has {dimension} dimensions, the model {self._dimension}",
                 hint="recsys index drop, or set VECTOR_DIMENSION",
             )
         return False
+
+
+def _is_building(vectors: VectorStore) -> bool:
+    info = vectors.info()
+    return info is not None and info.is_building

@@ -91,6 +91,11 @@ class EmbeddedVectors:
                 connection.execute(_SQL["close_index"], (index.id,))
         return bool(index.is_created)
 
+    def dimension(self) -> int | None:
+        with self._file.reading() as connection:
+            index = self._index(connection)
+        return index.dimension if index is not None and index.is_created else None
+
     def info(self) -> IndexInfo | None:
         with self._file.reading() as connection:
             index = self._index(connection)

@@ -96,6 +96,9 @@ class Pgvector:
     def drop_index(self, *, embeddings: bool) -> bool:
         return self._index.drop_all() if embeddings else self._index.drop()
 
+    def dimension(self) -> int | None:
+        return self._index.dimension()
+
     def info(self) -> IndexInfo | None:
         return self._index.info()
 

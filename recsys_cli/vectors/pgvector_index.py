@@ -109,6 +109,11 @@ class PgvectorIndex:
             session.execute(self._table.query("DROP TABLE IF EXISTS {schema}.{table}"))
         return facts is not None and facts.has_index
 
+    def dimension(self) -> int | None:
+        with self._connection.transaction(PART) as session:
+            facts = self._facts(session)
+        return facts.dimension if facts is not None and facts.has_index else None
+
     def info(self) -> IndexInfo | None:
         try:
             with self._connection.transaction(PART) as session:

@@ -115,6 +115,10 @@ class PineconeVectors:
             self._wait_while(lambda: len(next(self._pages(), [])))
         return dropped
 
+    def dimension(self) -> int | None:
+        noted = self._table.spec(self._number)
+        return None if noted is None else self._pinecone.stats().dimension or noted.dimension
+
     def info(self) -> IndexInfo | None:
         """See ports.VectorStore; ``model_versions`` are those of a page of the embeddings."""
         noted = self._table.spec(self._number)

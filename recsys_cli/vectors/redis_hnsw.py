@@ -86,6 +86,9 @@ class RedisHnsw:
             self._delete_all()
         return dropped
 
+    def dimension(self) -> int | None:
+        return self._index.dimension()
+
     def info(self) -> IndexInfo | None:
         return self._index.info()
 

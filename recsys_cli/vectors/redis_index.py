@@ -110,6 +110,10 @@ class RedisIndex:
             return False
         return True
 
+    def dimension(self) -> int | None:
+        facts = self._facts()
+        return None if facts is None else self._parameters(facts)["dimension"]
+
     def info(self) -> IndexInfo | None:
         facts = self._facts()
         if facts is None:

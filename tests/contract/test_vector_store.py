@@ -72,8 +72,10 @@ def ids(found: list[Neighbor]) -> list[str]:
 
 def test_creating_the_index_again_is_fine(empty: VectorStore) -> None:
     assert empty.info() is None
+    assert empty.dimension() is None
     assert empty.create_index(SPEC)
     assert not empty.create_index(SPEC)
+    assert empty.dimension() == DIMENSION
     with pytest.raises(IndexMismatch, match="16"):
         empty.create_index(IndexSpec(dimension=DIMENSION * 2))
 
@@ -91,6 +93,7 @@ def test_dropping_the_index_keeps_the_embeddings_unless_asked(store: VectorStore
     store.write([entry("a", unit(1))])
     assert store.drop_index(embeddings=False)
     assert not store.drop_index(embeddings=False)
+    assert store.dimension() is None
     assert set(store.get(["a"])) == {"a"}
     store.create_index(SPEC)
     assert ids(store.search(unit(1), 5)) == ["a"]
