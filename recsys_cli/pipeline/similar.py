@@ -9,10 +9,11 @@ from functools import partial
 from typing import TypeAlias
 
 from recsys_cli.batches import batched
-from recsys_cli.cleaning import clean_id, clean_text
+from recsys_cli.cleaning import clean_text
 from recsys_cli.domain import Neighbor, Product, SearchFilter
 from recsys_cli.errors import IndexMissing, NotEmbedded, NotFound, UsageError
 from recsys_cli.generations import Generation, serving
+from recsys_cli.pipeline.given import given_id
 from recsys_cli.pipeline.models import artifact_of
 from recsys_cli.pipeline.show import not_found
 from recsys_cli.ports import Catalog, EventProcessor, Generations, ModelFactory, VectorStore
@@ -80,7 +81,7 @@ class SimilarProducts:
 
     def of(self, product_ids: Iterable[str], query: Query) -> Iterator[Similar | NotFound]:
         """Yield an answer, or why there is none, for each id in its turn."""
-        for chunk in batched(map(clean_id, product_ids), CHUNK):
+        for chunk in batched(map(given_id, product_ids), CHUNK):
             found = self._found(chunk, query)
             for product_id in chunk:
                 yield found.get(product_id) or self._why_not(product_id)

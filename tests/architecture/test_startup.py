@@ -20,7 +20,7 @@ SHARED = {"main", "commands", "options", "render", "signals", "streams"}
 """The modules of the command line that have no command."""
 
 RUNS_ANY = SHARED - {"signals"}
-PIPELINE_OF_SIMILAR = {"similar", "show", "models"}
+PIPELINE_OF_SIMILAR = {"similar", "show", "models", "given"}
 
 HEAVY = {
     "numpy",
