@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from recsys_cli.batches import batched
 from recsys_cli.cleaning import clean_text
-from recsys_cli.domain import Neighbor, Product, SearchFilter
+from recsys_cli.domain import SCORE_DECIMALS, Neighbor, Product, SearchFilter
 from recsys_cli.errors import IndexMissing, NotEmbedded, NotFound, UsageError
 from recsys_cli.generations import Generation, serving
 from recsys_cli.pipeline.given import given_id
@@ -257,17 +257,18 @@ def _diversified(vectors: VectorStore, found: Candidates, limit: int, balance: f
 
 def _ranked(product_id: str, neighbors: list[Neighbor], query: Query) -> Similar:
     threshold = query.strong if query.min_score is None else query.min_score
+    scores = [round(n.similarity_score, SCORE_DECIMALS) for n in neighbors]
     ranked = [
         RankedNeighbor(
             product_id=n.product_id,
-            similarity_score=n.similarity_score,
+            similarity_score=score,
             category=n.category,
             name=n.name,
             price=n.price,
             embedding_updated_at=n.embedding_updated_at,
-            strong=n.similarity_score >= threshold,
+            strong=score >= threshold,
         )
-        for n in neighbors
+        for n, score in zip(neighbors, scores, strict=True)
     ]
     shown = ranked if query.min_score is None else [n for n in ranked if n.strong]
     return Similar(product_id, shown, len(ranked) - len(shown))

@@ -100,7 +100,7 @@ class EmbeddedVectors:
             (size,) = connection.execute(_SQL["block_bytes"], (index.id,)).fetchone()
             noted = generation_rows.find(connection, self._alias, self._number)
         return IndexInfo(
-            name=self._name,
+            name=self._alias,
             algorithm="exact",
             dimension=index.dimension,
             documents=sum(documents.values()),
