@@ -99,7 +99,10 @@ def check(
     ] = 500,
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="Neighbors that count.")] = 10,
     min_recall: Annotated[
-        float, typer.Option(min=0, max=1, help="Exit with 3 where less is found.")
+        float,
+        typer.Option(
+            min=0, max=1, callback=options.a_number, help="Exit with 3 where less is found."
+        ),
     ] = 0.95,
     tune: Annotated[
         bool, typer.Option("--tune", help="Search with the smallest ef that finds enough.")

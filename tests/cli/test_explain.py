@@ -58,7 +58,9 @@ def test_fewer_words_still_sum_up(shop: Recsys) -> None:
 
 
 def test_beside_the_neighbors_and_for_a_text(shop: Recsys) -> None:
-    (header, first, _) = shop("similar", "k1", "--explain").out.splitlines()
+    explained = shop("similar", "k1", "--explain")
+    (header, first, _) = explained.out.splitlines()
+    assert "weak" not in explained.err, "there is no such column"
     assert header.split("\t")[-1] == "because"
     assert "kettle ~ kettles 0." in first
     by_text = shop("similar", "--text", "steel kettle", "--explain", "--json").json
