@@ -301,7 +301,10 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """One reachable part of the backend. ``address`` never holds a password."""
+    """One part of the backend. ``address`` never holds a password.
+
+    Of one that does not answer only ``details`` are known: why not.
+    """
 
     part: str
     address: str
