@@ -46,6 +46,7 @@ def recsys(
     """Keep 'products like this one' true for a shop whose catalogue changes all day.
 
     With nothing configured everything lives in one embedded file; with any REDIS_*, in Redis.
+    EVENT_PROCESSOR_TYPE, CATALOG_TYPE and VECTOR_STORE_TYPE choose NATS, Supabase and Pinecone.
     """
     options.redis_for_all.set(redis)
 

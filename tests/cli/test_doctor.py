@@ -84,7 +84,7 @@ def test_each_difference_is_found_and_only_those_are_mended(
         assert line in shown.out
     assert "4 differences: recsys doctor --fix" in shown.err
     mended = recsys("doctor", "--fix")
-    assert "republished 3 products" in mended.err
+    assert "removed 1 embedding, republished 3 products: recsys consume" in mended.err
     waiting = [event for _, event in opened.get_event_processor().backlog()]
     assert {event.product_id for event in waiting} == {"prod-101", "prod-102", "prod-103"}
     assert {(event.type, len(event.fields)) for event in waiting} == {(EventType.UPDATE, 0)}
@@ -94,6 +94,36 @@ def test_each_difference_is_found_and_only_those_are_mended(
     assert [n["product_id"] for n in after["neighbors"]] == [
         n["product_id"] for n in before["neighbors"]
     ]
+
+
+def test_an_orphan_alone_is_removed_and_nothing_has_to_be_consumed(
+    recsys_embedded: Recsys,
+) -> None:
+    recsys_embedded.stock(SHOP)
+    with Backends(load()) as backends:
+        source = StoredEmbedding(position=Position(1, 0), model_version="x", text_digest="x")
+        backends.get_vector_store().write(
+            [Embedding("ghost", ROW, ProductMetadata(), source, "now")]
+        )
+    assert recsys_embedded("doctor", "--fix").err.endswith("\nremoved 1 embedding\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "advice"),
+    [
+        ("SUPABASE_DB_URL", "postgres://x", "EVENT_PROCESSOR_TYPE=supabase or VECTOR_STORE_TYPE="),
+        ("NATS_URL", "nats://x", "EVENT_PROCESSOR_TYPE=nats"),
+        ("PINECONE_API_KEY", "s3cret", "VECTOR_STORE_TYPE=pinecone"),
+    ],
+)
+def test_what_is_set_and_not_used_is_pointed_out(
+    name: str, value: str, advice: str, recsys_embedded: Recsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    said = recsys_embedded("doctor", exits=4).err
+    assert f"{name}: set, and nothing is on " in said
+    assert f"to use it, set {advice}" in said
+    assert "s3cret" not in said
 
 
 @on_every_shop
