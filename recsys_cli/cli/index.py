@@ -180,7 +180,7 @@ def generations(json: options.Json = False, redis: options.RedisUrl = None) -> N
     from recsys_cli.pipeline.reembed import list_generations
 
     with options.backends(redis) as opened:
-        found = list_generations(opened.get_generations())
+        found = list_generations(opened.get_catalog(), opened.get_generations())
     if json:
         for generation in found:
             render.json_line(generation)
@@ -192,8 +192,8 @@ def generations(json: options.Json = False, redis: options.RedisUrl = None) -> N
                 [
                     g.generation,
                     g.state,
-                    g.model_version or "unknown",
-                    render.number(g.documents),
+                    g.model_version or "none",
+                    "no index" if g.documents is None else render.number(g.documents),
                     ", ".join(f"{name} {value}" for name, value in g.parameters.items()),
                     render.ago(g.since) if g.since else "unknown",
                 ]

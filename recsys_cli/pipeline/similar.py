@@ -120,15 +120,20 @@ class SimilarProducts:
         status = self._events.status()
         if status.lag == 0 and status.pending == 0:
             shows_late = self._generations.store(self._serving()).is_eventually_consistent
+            reasons = [
+                "its text has no words",
+                "its event was given up (recsys dlq list)",
+                "its embedding is lost",
+                *(["the index does not show it yet"] if shows_late else []),
+            ]
             return NotEmbedded(
                 f"product {product_id!r} is in the catalog but has no embedding, and no event is "
-                "waiting: its text has no words, or its event was given up (recsys dlq list)"
-                + (", or the index does not show it yet" if shows_late else ""),
-                hint=f"recsys product show {product_id}",
+                f"waiting: {', or '.join(reasons)}",
+                hint="recsys doctor tells which, and recsys doctor --fix has it embedded again",
             )
         return NotEmbedded(
             f"product {product_id!r} is in the catalog but not embedded yet",
-            hint="recsys consume --drain",
+            hint="recsys consume --drain; if no event of it is waiting, recsys doctor --fix first",
         )
 
 

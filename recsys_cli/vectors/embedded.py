@@ -286,7 +286,7 @@ def _intact(product_id: str, vector: Vector) -> Vector:
     if not is_unit:
         raise InvalidData(
             f"the vector of product {product_id!r} is damaged",
-            hint="recsys index drop --embeddings, then import the products with --republish",
+            hint="recsys doctor --fix, then recsys consume --drain",
         )
     return vector
 
