@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import socket
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -165,9 +167,23 @@ def test_what_another_program_broke_is_found_and_mended(
         client.hset("product:embedding:prod-101", field, value)
     found = recsys("doctor", "--json", exits=3).json["findings"]
     assert [(f["product_id"], f["ailment"]) for f in found] == [("prod-101", ailment)]
+    if ailment == "damaged":
+        advised = recsys("similar", "prod-101", exits=1).err
+        assert "recsys doctor --fix, then recsys consume --drain" in advised
     recsys("doctor", "--fix")
     recsys("consume", "--drain")
     assert recsys("doctor", "--json").json["findings"] == []
+    assert recsys("similar", "prod-101", "--json").json["neighbors"]
+
+
+def test_the_advice_on_a_damaged_file_mends_it(recsys_embedded: Recsys, tmp_path: Path) -> None:
+    recsys = recsys_embedded.stock(SHOP)
+    with closing(sqlite3.connect(tmp_path / "home" / "recsys.db")) as connection, connection:
+        connection.execute("UPDATE vector_blocks SET vectors = zeroblob(length(vectors))")
+    advised = recsys("similar", "prod-101", exits=1).err
+    assert "recsys doctor --fix, then recsys consume --drain" in advised
+    assert "removed 152 embeddings, republished 152 products" in recsys("doctor", "--fix").err
+    recsys("consume", "--drain")
     assert recsys("similar", "prod-101", "--json").json["neighbors"]
 
 

@@ -21,5 +21,11 @@ def test_nan_is_no_number(command: str, option: str, recsys_embedded: Recsys) ->
     assert "nan is not a number" in refused.err
 
 
+def test_help_says_what_chooses_a_backend(recsys_embedded: Recsys) -> None:
+    said = recsys_embedded("--help").out
+    for name in ("REDIS_*", "EVENT_PROCESSOR_TYPE", "CATALOG_TYPE", "VECTOR_STORE_TYPE"):
+        assert name in said
+
+
 def test_there_are_numbers() -> None:
     assert ("similar", "--price-min") in NUMBERS
