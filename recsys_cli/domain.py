@@ -11,6 +11,9 @@ import msgspec
 
 CORE_FIELDS = ("name", "description", "category", "price")
 
+SCORE_DECIMALS = 6
+"""Scores that agree so far are a tie: float32 says no more."""
+
 FieldValue: TypeAlias = str | float | None
 """Text, the price as a number, or None: the field is (to be) empty. Only ``price`` is a number."""
 
@@ -222,6 +225,7 @@ class IndexSpec(msgspec.Struct, frozen=True, kw_only=True):
 class IndexInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What an index holds. None means that the backend does not say.
 
+    ``name``: the one that all generations share.
     ``is_building``: it still takes up what was there before it.
     """
 
@@ -297,7 +301,10 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """One reachable part of the backend. ``address`` never holds a password."""
+    """One part of the backend. ``address`` never holds a password.
+
+    Of one that does not answer only ``details`` are known: why not.
+    """
 
     part: str
     address: str

@@ -11,6 +11,7 @@
     ├── IndexMissing                1  there is no index to search
     ├── IndexMismatch               1  the index exists with another schema
     ├── NotOurFile                  1  the embedded file is foreign, damaged, or newer
+    ├── OutputFailed                1  stdout takes no more
     ├── NotFound                    4
     │   ├── ProductNotFound         4  the catalog knows no such product
     │   ├── DeadLetterNotFound      4  there is no dead letter of this id
@@ -89,6 +90,10 @@ class IndexMismatch(RecsysError):
 
 
 class NotOurFile(RecsysError):
+    pass
+
+
+class OutputFailed(RecsysError):
     pass
 
 

@@ -178,6 +178,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             )
         return said
 
+    def unused(self) -> list[str]:
+        """Return a sentence for each backend that has settings, and that no part is on."""
+        said = []
+        kinds = {"EVENT_PROCESSOR_TYPE": EventsBackend, "VECTOR_STORE_TYPE": VectorsBackend}
+        for backend in dict.fromkeys((*EventsBackend, *VectorsBackend)):
+            names = [n.upper() for n in self.origins if n.startswith(f"{backend}_")]
+            if names and backend not in self._backends.values():
+                choices = [f"{n}={backend}" for n, kind in kinds.items() if backend in list(kind)]
+                said.append(
+                    f"{', '.join(names)}: set, and nothing is on {backend}; to use it, set"
+                    f" {' or '.join(choices)}"
+                )
+        return said
+
     def shown(self) -> list[tuple[str, str, str]]:
         """Return (NAME, value without secrets, origin) of every setting."""
         derived = {

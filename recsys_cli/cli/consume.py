@@ -43,7 +43,13 @@ def consume(
         typer.Option(min=1, help="Take over events that a consumer has held for so long."),
     ] = 60_000,
     status_interval: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="Time between two status lines.")
+        float,
+        typer.Option(
+            min=0.1,
+            callback=options.a_number,
+            metavar="SECONDS",
+            help="Time between two status lines.",
+        ),
     ] = 5.0,
     wait_visible: options.WaitVisible = False,
     redis: options.RedisUrl = None,

@@ -11,7 +11,7 @@ from recsys_cli.cli import options, render
 from recsys_cli.cli.signals import exiting_on_signals
 
 if TYPE_CHECKING:
-    from recsys_cli.pipeline.doctor import Diagnosis
+    from recsys_cli.pipeline.doctor import Diagnosis, Mended
     from recsys_cli.settings import Settings
 
 NAMED = 10
@@ -34,7 +34,7 @@ def doctor(
     What --fix republishes are updates that change nothing: whoever consumes them embeds the
     products again, from what the catalog has then.
     """
-    from recsys_cli.pipeline.doctor import Doctor
+    from recsys_cli.pipeline.doctor import Doctor, Mended
 
     with options.backends(redis) as opened, exiting_on_signals():
         _point_out(opened.settings)
@@ -46,7 +46,7 @@ def doctor(
         )
         with render.progress("examine") as bar:
             found = physician.examine(bar.say)
-        published = physician.mend(found) if fix else 0
+        mended = physician.mend(found) if fix else Mended()
     if json:
         render.json_line(found)
     else:
@@ -56,9 +56,7 @@ def doctor(
             f"{render.counted(found.waiting, 'event')} waiting: what differs may be on its way"
         )
     if fix and found.findings:
-        render.success(
-            f"republished {render.counted(published, 'product')}: recsys consume --drain"
-        )
+        render.success(_told(mended))
     elif found.findings:
         render.warning(f"{render.counted(len(found.findings), 'difference')}: recsys doctor --fix")
     raise typer.Exit(3 if found.findings and not fix else 0)
@@ -77,8 +75,20 @@ def _show(found: Diagnosis) -> None:
     render.facts("doctor", pairs)
 
 
+def _told(mended: Mended) -> str:
+    said = []
+    if mended.removed:
+        said.append(f"removed {render.counted(mended.removed, 'embedding')}")
+    if mended.published:
+        republished = render.counted(mended.published, "product")
+        said.append(f"republished {republished}: recsys consume --drain")
+    return ", ".join(said) or "nothing is left to mend"
+
+
 def _point_out(settings: Settings) -> None:
-    """Nothing is ever guessed from what answers on a port; but it may be said."""
+    """Nothing is ever guessed from what is set or what answers on a port; but it may be said."""
+    for sentence in settings.unused():
+        render.warning(sentence)
     if settings.origins:
         return
     for port, advice in ANSWERING.items():

@@ -45,7 +45,9 @@ def explain(
     else:
         _show(explained, limit)
     if explained.stored_score is None:
-        render.warning("not both of them are embedded yet: recsys consume --drain")
+        render.warning(
+            "not both of them are embedded: recsys consume --drain, or recsys doctor --fix"
+        )
     elif not explained.is_current:
         render.warning(
             f"the index still has them at {explained.stored_score:.4f}, by an older text or "

@@ -105,7 +105,10 @@ def check(
     ] = 500,
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="Neighbors that count.")] = 10,
     min_recall: Annotated[
-        float, typer.Option(min=0, max=1, help="Exit with 3 where less is found.")
+        float,
+        typer.Option(
+            min=0, max=1, callback=options.a_number, help="Exit with 3 where less is found."
+        ),
     ] = 0.95,
     tune: Annotated[
         bool, typer.Option("--tune", help="Search with the smallest ef that finds enough.")
@@ -183,7 +186,7 @@ def generations(json: options.Json = False, redis: options.RedisUrl = None) -> N
     from recsys_cli.pipeline.reembed import list_generations
 
     with options.backends(redis) as opened:
-        found = list_generations(opened.get_generations())
+        found = list_generations(opened.get_catalog(), opened.get_generations())
     if json:
         for generation in found:
             render.json_line(generation)
@@ -195,8 +198,8 @@ def generations(json: options.Json = False, redis: options.RedisUrl = None) -> N
                 [
                     g.generation,
                     g.state,
-                    g.model_version or "unknown",
-                    render.number(g.documents),
+                    g.model_version or "none",
+                    "no index" if g.documents is None else render.number(g.documents),
                     ", ".join(f"{name} {value}" for name, value in g.parameters.items()),
                     render.ago(g.since) if g.since else "unknown",
                 ]

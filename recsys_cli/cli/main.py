@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from recsys_cli.cli import options
+from recsys_cli.cli import options, streams
 from recsys_cli.cli.commands import Commands
 from recsys_cli.errors import RecsysError
 
@@ -46,6 +46,7 @@ def recsys(
     """Keep 'products like this one' true for a shop whose catalogue changes all day.
 
     With nothing configured everything lives in one embedded file; with any REDIS_*, in Redis.
+    EVENT_PROCESSOR_TYPE, CATALOG_TYPE and VECTOR_STORE_TYPE choose NATS, Supabase and Pinecone.
     """
     options.redis_for_all.set(redis)
 
@@ -55,8 +56,12 @@ def main() -> None:
     # At the end the interpreter would look through all objects for rubbish: a fifth of the time
     # of a short command, and nothing comes of it. Files and connections are closed by then.
     atexit.register(gc.freeze)
+    streams.open_all()
     try:
-        app(prog_name="recsys")
+        try:
+            app(prog_name="recsys")
+        finally:
+            streams.finish()
     except RecsysError as error:
         from recsys_cli.cli import render
 

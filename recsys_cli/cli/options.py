@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import isnan
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,6 +43,14 @@ Attributes = Annotated[
 WaitVisible = Annotated[
     bool, typer.Option("--wait-visible", help="Wait until Pinecone shows what was written.")
 ]
+
+
+def a_number(value: float | None) -> float | None:
+    """Refuse nan, which is within all bounds of an option."""
+    if value is not None and isnan(value):
+        raise typer.BadParameter("nan is not a number.")
+    return value
+
 
 redis_for_all: ContextVar[str | None] = ContextVar("redis_for_all", default=None)
 """The --redis given before the command's name."""

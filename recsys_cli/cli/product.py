@@ -117,12 +117,15 @@ def _fields(
     attributes: list[str] | None,
 ) -> dict[str, object]:
     from recsys_cli.feeds.prices import parse_price
+    from recsys_cli.pipeline.given import arguments
 
+    with arguments():
+        amount = None if price is None else parse_price(price)
     fields: dict[str, object] = {
         "name": name,
         "description": description,
         "category": category,
-        "price": None if price is None else parse_price(price),
+        "price": amount,
     }
     fields = {field: value for field, value in fields.items() if value is not None}
     for pair in attributes or []:

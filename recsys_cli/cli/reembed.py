@@ -60,13 +60,28 @@ def reembed(
         int, typer.Option(min=0, max=100, help="Earlier generations to keep for a rollback.")
     ] = 1,
     min_recall: Annotated[
-        float, typer.Option(min=0, max=1, help="Refuse an index that finds less than this.")
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            callback=options.a_number,
+            help="Refuse an index that finds less than this.",
+        ),
     ] = 0.95,
     min_overlap: Annotated[
-        float, typer.Option(min=0, max=1, help="Refuse when fewer neighbors stay the same.")
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            callback=options.a_number,
+            help="Refuse when fewer neighbors stay the same.",
+        ),
     ] = 0.3,
     max_zero_vectors: Annotated[
-        float, typer.Option(min=0, max=1, help="Refuse when more products have no words.")
+        float,
+        typer.Option(
+            min=0, max=1, callback=options.a_number, help="Refuse when more products have no words."
+        ),
     ] = 0.05,
     json: options.Json = False,
     redis: options.RedisUrl = None,

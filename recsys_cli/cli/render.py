@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 LONGEST_UNFOLDED = 40
+HUGE_PRICE = 1e12
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,20 @@ class Row:
 
 
 def table(
-    columns: Sequence[Column], rows: Sequence[Row], *, title: str = "", caption: str = ""
+    columns: Sequence[Column],
+    rows: Sequence[Row],
+    *,
+    title: str = "",
+    caption: str = "",
+    goes_on: bool = False,
 ) -> None:
-    """Print a table; in a pipe, tab-separated lines under a line of names."""
-    if not sys.stdout.isatty():
-        _tab_separated([column.name for column in columns])
+    """Print a table; in a pipe, tab-separated lines under a line of names.
+
+    ``goes_on``: in a pipe, under the names that the last table has printed.
+    """
+    if not is_terminal():
+        if not goes_on:
+            _tab_separated([column.name for column in columns])
         for row in rows:
             _tab_separated([_plain(cell) for cell in row.cells])
         if caption:
@@ -82,6 +92,11 @@ def table(
         ]
         drawn.add_row(*cells, style="dim" if row.is_dim else None)
     _console(sys.stdout).print(drawn)
+
+
+def is_terminal() -> bool:
+    """Whether a person reads the results, not a program."""
+    return sys.stdout.isatty()
 
 
 def facts(title: str, pairs: Sequence[tuple[str, object]]) -> None:
@@ -175,7 +190,10 @@ def counted(value: int, noun: str) -> str:
 
 
 def price(value: float | None) -> str:
-    return "" if value is None else f"{value:,.2f}"
+    """Return a price with thousands separated; one that no shop has, in short."""
+    if value is None:
+        return ""
+    return f"{value:,.2f}" if value < HUGE_PRICE else f"{value:g}"
 
 
 def size(value: int | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from itertools import count
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,6 +28,8 @@ COLUMNS = (
     render.Column("price", "right", whole=True),
 )
 
+ASKED = render.Column("similar_to", whole=True)
+
 EXPLAINED_COLUMNS = (
     *COLUMNS[:3],
     render.Column("name", wraps=True),
@@ -49,17 +52,25 @@ def similar(
     min_score: Annotated[
         float | None,
         typer.Option(
-            min=-1.0, max=1.0, help="Hide neighbors below this cosine.", show_default=False
+            min=-1.0,
+            max=1.0,
+            callback=options.a_number,
+            help="Hide neighbors below this cosine.",
+            show_default=False,
         ),
     ] = None,
     category: Annotated[
         str | None, typer.Option(help="Only this category, exactly.", show_default=False)
     ] = None,
     price_min: Annotated[
-        float | None, typer.Option(help="Only from this price on.", show_default=False)
+        float | None,
+        typer.Option(
+            callback=options.a_number, help="Only from this price on.", show_default=False
+        ),
     ] = None,
     price_max: Annotated[
-        float | None, typer.Option(help="Only up to this price.", show_default=False)
+        float | None,
+        typer.Option(callback=options.a_number, help="Only up to this price.", show_default=False),
     ] = None,
     exclude_category: Annotated[
         list[str] | None,
@@ -87,6 +98,7 @@ def similar(
         typer.Option(
             min=0.0,
             max=1.0,
+            callback=options.a_number,
             metavar="LAMBDA",
             help="Prefer neighbors unlike each other: 1 not at all, 0 whatever the score.",
             show_default=False,
@@ -119,6 +131,8 @@ def similar(
         raise UsageError("give product ids, or a --text", hint="recsys similar prod-123")
     if exact and ef is not None:
         raise UsageError("--ef is for going through the graph, and --exact goes past it")
+    if price_min is not None and price_max is not None and price_min > price_max:
+        raise UsageError(f"--price-min {price_min:g} is above --price-max {price_max:g}")
     filter_ = SearchFilter(
         category=category,
         price_min=price_min,
@@ -141,6 +155,8 @@ def similar(
             exact=exact,
         )
         found_all = True
+        are_many = len(product_ids or []) > 1 or "-" in (product_ids or [])
+        numbers = count()
         explainer = _explainer(opened) if explain else None
         for answer in _answers(opened, product_ids or [], text, query):
             if isinstance(answer, NotFound):
@@ -148,7 +164,8 @@ def similar(
                 render.error(answer)
             else:
                 reasons = explainer.answer(answer, text) if explainer else None
-                show_similar(answer, query, text, reasons, json=json)
+                number = next(numbers) if are_many else None
+                show_similar(answer, query, text, reasons, number=number, json=json)
     raise typer.Exit(0 if found_all else NotFound.exit_code)
 
 
@@ -192,9 +209,13 @@ def show_similar(
     text: str | None = None,
     reasons: Mapping[str, Explanation] | None = None,
     *,
+    number: int | None = None,
     json: bool = False,
 ) -> None:
-    """Print one answer: a table, or one line of JSON."""
+    """Print one answer: a table, or one line of JSON.
+
+    ``number``: which of several it is. In a pipe they are one table, whose rows say whose they are.
+    """
     if json:
         line = {"product_id": None if text is not None else answer.product_id}
         if text is not None:
@@ -212,7 +233,12 @@ def show_similar(
         rows.append(render.Row(cells, is_dim=not n.strong))
     columns = COLUMNS if reasons is None else EXPLAINED_COLUMNS
     title = f"similar to {answer.product_id or repr(text)}"
-    render.table(columns, rows, title=title, caption=_caption(answer, query))
+    caption = _caption(answer, query, has_match=reasons is None)
+    if number is not None and not render.is_terminal():
+        columns = (ASKED, *columns)
+        rows = [render.Row([answer.product_id, *row.cells]) for row in rows]
+        caption = caption and f"{answer.product_id}: {caption}"
+    render.table(columns, rows, title=title, caption=caption, goes_on=bool(number))
 
 
 def _because(reason: Explanation | None, score: float) -> str:
@@ -232,13 +258,13 @@ def _with_reasons(answer: Similar, reasons: Mapping[str, Explanation] | None) ->
     ]
 
 
-def _caption(answer: Similar, query: Query) -> str:
+def _caption(answer: Similar, query: Query, *, has_match: bool) -> str:
     if answer.hidden:
         return (
             f"{answer.hidden} more below {query.min_score:g} are hidden; --min-score 0 shows them"
         )
     if not answer.neighbors:
         return "no neighbors" + (" within these filters" if query.where else " yet")
-    if any(not n.strong for n in answer.neighbors):
+    if has_match and any(not n.strong for n in answer.neighbors):
         return f"weak: below {query.strong:g}; --min-score {query.strong:g} hides them"
     return ""

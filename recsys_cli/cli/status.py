@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recsys_cli.cli import options, render
+from recsys_cli.errors import BackendUnavailable
 
 if TYPE_CHECKING:
-    from recsys_cli.domain import StreamStatus
+    from recsys_cli.domain import Health, StreamStatus
 
 
 def lag(json: options.Json = False, redis: options.RedisUrl = None) -> None:
@@ -132,17 +133,31 @@ def health(json: options.Json = False, redis: options.RedisUrl = None) -> None:
 
     with options.backends(redis) as opened:
         checks = check_health(
-            opened.get_event_processor(), opened.get_catalog(), opened.get_vector_store()
+            {
+                "events": lambda: opened.get_event_processor().health(),
+                "catalog": lambda: opened.get_catalog().health(),
+                "vectors": lambda: opened.get_vector_store().health(),
+            }
         )
+    found = [check.health for check in checks]
     if json:
-        for check in checks:
-            render.json_line(check)
-        return
+        for part in found:
+            render.json_line(part)
+    else:
+        _healths(found)
+    # Parts on the same backend have the same to say.
+    failures = {str(check.error): check.error for check in checks if check.error}
+    for failure in failures.values():
+        render.error(failure)
+    raise typer.Exit(BackendUnavailable.exit_code if failures else 0)
+
+
+def _healths(found: list[Health]) -> None:
     columns = [
         render.Column("part", whole=True),
         render.Column("address", whole=True),
         render.Column("version", whole=True),
         render.Column("details", whole=True),
     ]
-    rows = [render.Row([c.part, c.address, c.version, c.details]) for c in checks]
+    rows = [render.Row([h.part, h.address, h.version, h.details]) for h in found]
     render.table(columns, rows, title="health")

@@ -64,6 +64,8 @@ _NOT_LET_IN = (
     ("WRONG_VERSION_NUMBER", "does not speak TLS on this port", "check the port in REDIS_URL"),
 )
 
+_ONLY_IN_0 = "Redis searches in its database 0 alone: set REDIS_DB=0, or end REDIS_URL with /0"
+
 _CLOSED = ("closed by server", "reset by peer", "EOF occurred")
 _WANTS_TLS = (
     "where it wants TLS, write rediss:// or set REDIS_TLS=true; where it wants a certificate too,"
@@ -102,7 +104,8 @@ def _refusal(address: str, error: driver.ResponseError, command: str) -> RecsysE
         return _forbidden(address, text, command)
     if "unknown command" in text:
         return _unknown(address, text, command)
-    return ErrorReply(f"Redis at {address} refuses {command}: {text}", reply=text)
+    hint = _ONLY_IN_0 if "on db != 0" in text else ""
+    return ErrorReply(f"Redis at {address} refuses {command}: {text}", reply=text, hint=hint)
 
 
 def _unknown(address: str, text: str, command: str) -> CommandUnavailable:

@@ -64,6 +64,13 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
 
+class Mended(NamedTuple):
+    """``removed``: embeddings that were in the way; ``published``: products to embed again."""
+
+    removed: int = 0
+    published: int = 0
+
+
 class _Looked(NamedTuple):
     seen: int
     wordless: int
@@ -101,18 +108,19 @@ class Doctor:
             findings=list(self._again(ill, by_embeddings.findings)),
         )
 
-    def mend(self, diagnosis: Diagnosis) -> int:
-        """Remove what is in the way, and have consumers look at the products; return how many.
+    def mend(self, diagnosis: Diagnosis) -> Mended:
+        """Remove what is in the way, and have consumers look at the products.
 
         The events are updates that change nothing: whatever else happens to a product at the same
         moment stands. They follow the removal, so that what it took too much comes again.
         """
-        published = 0
+        removed = published = 0
         for page in batched(diagnosis.findings, PAGE):
             ids = list(dict.fromkeys(f.product_id for f in page))
             states = self._catalog.get(ids)
             gone = {f.product_id: f.position for f in page if _is_in_the_way(f, states)}
             self._target.vectors.remove(gone)
+            removed += len(gone)
             states = self._catalog.get(ids)
             events = [
                 ProductEvent(type=EventType.UPDATE, product_id=i) for i in ids if _exists(i, states)
@@ -120,7 +128,7 @@ class Doctor:
             if events:
                 publish_events(self._events, self._catalog, events)
             published += len(events)
-        return published
+        return Mended(removed, published)
 
     def _products(
         self, products: Iterable[Product], progress: Callable[[str], None] = lambda _: None

@@ -9,11 +9,9 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from recsys_cli.domain import SCORE_DECIMALS
 from recsys_cli.errors import InvalidData
 from recsys_cli.ports import Matrix, Vector, VectorStore
-
-SCORE_DECIMALS = 6
-"""Cosines that agree so far are a tie: float32 says no more."""
 
 Page: TypeAlias = tuple[Sequence[str], Matrix]
 """Ids, and their vectors as rows."""

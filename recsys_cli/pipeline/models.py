@@ -10,7 +10,7 @@ import msgspec
 
 from recsys_cli.domain import FeedRow, ModelInfo, Position, Product, RejectedRow
 from recsys_cli.errors import InvalidModel, NotEmbedded
-from recsys_cli.generations import Generation, serving
+from recsys_cli.generations import Generation, GenerationState, serving
 from recsys_cli.ports import (
     Catalog,
     ConsumerGroup,
@@ -94,8 +94,10 @@ def list_models(
 ) -> list[ListedModel]:
     """Return the stored models, the oldest first."""
     there = generations.all()
-    active = catalog.active_model()
-    in_use = serving(there).model_version or (version_of(active) if active else "")
+    in_use = version_in(catalog, serving(there))
+    used = {
+        g.number: in_use if g.state is GenerationState.SERVING else g.model_version for g in there
+    }
     found = []
     for stored in catalog.models():
         info = _info(catalog.model(stored.version), models)
@@ -103,7 +105,9 @@ def list_models(
             ListedModel(
                 version=stored.version,
                 is_in_use=stored.version == in_use,
-                generations=[g.number for g in there if g.model_version == stored.version],
+                generations=[
+                    number for number, version in used.items() if version == stored.version
+                ],
                 kind=info.kind if info else "not readable here",
                 products=info.products if info else None,
                 size_bytes=stored.size_bytes,

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recsys_cli.domain import SCORE_DECIMALS
 from recsys_cli.errors import IndexMissing, NotEmbedded
 from recsys_cli.generations import Generation, serving
 from recsys_cli.neighbor_lists import CloseProduct, NeighborList
 from recsys_cli.pipeline.exact import Page, nearest, stored_pages
 from recsys_cli.ports import Generations, NeighborSink, VectorStore
 
-SCORE_DECIMALS = 6
 _EXACT_AT_ONCE = 2000
 """Queries for which all vectors are read once: each takes a few kB."""
 

@@ -257,7 +257,7 @@ def declared(attributes: Sequence[str]) -> tuple[str, ...]:
 
 
 class GenerationStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """``documents`` is None where the index is missing."""
+    """``documents`` is None where the index is missing; no ``model_version``: none is fitted."""
 
     generation: int
     state: GenerationState
@@ -267,7 +267,7 @@ class GenerationStatus(msgspec.Struct, frozen=True, kw_only=True):
     since: str
 
 
-def list_generations(generations: Generations) -> list[GenerationStatus]:
+def list_generations(catalog: Catalog, generations: Generations) -> list[GenerationStatus]:
     """Return what there is, oldest first."""
     found = []
     for generation in generations.all():
@@ -276,7 +276,7 @@ def list_generations(generations: Generations) -> list[GenerationStatus]:
             GenerationStatus(
                 generation=generation.number,
                 state=generation.state,
-                model_version=generation.model_version or _found_versions(info),
+                model_version=_versions(catalog, generation, info),
                 documents=info.documents if info else None,
                 parameters=info.parameters if info else {},
                 since=generation.since,
@@ -285,8 +285,11 @@ def list_generations(generations: Generations) -> list[GenerationStatus]:
     return found
 
 
-def _found_versions(info: IndexInfo | None) -> str:
-    return ", ".join(info.model_versions) if info else ""
+def _versions(catalog: Catalog, generation: Generation, info: IndexInfo | None) -> str:
+    found = generation.model_version or ", ".join(info.model_versions if info else ())
+    if not found and generation.state is GenerationState.SERVING:
+        return version_in(catalog, generation)
+    return found
 
 
 def _no_model(version: str) -> ModelNotFound:

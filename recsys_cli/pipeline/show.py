@@ -5,15 +5,15 @@ from __future__ import annotations
 from difflib import get_close_matches
 from heapq import nlargest
 
-from recsys_cli.cleaning import clean_id
 from recsys_cli.domain import Product
 from recsys_cli.errors import ProductNotFound
+from recsys_cli.pipeline.given import given_id
 from recsys_cli.ports import Catalog
 
 
 def show_product(catalog: Catalog, product_id: str) -> Product:
-    """Return the product. Raises ProductNotFound, naming ids that look like it."""
-    product_id = clean_id(product_id)
+    """Return the product. Raises ProductNotFound, naming ids that look like it, or UsageError."""
+    product_id = given_id(product_id)
     state = catalog.get([product_id]).get(product_id)
     product = state and state.product(product_id)
     if not product:

@@ -9,10 +9,11 @@ from functools import partial
 from typing import TypeAlias
 
 from recsys_cli.batches import batched
-from recsys_cli.cleaning import clean_id, clean_text
-from recsys_cli.domain import Neighbor, Product, SearchFilter
+from recsys_cli.cleaning import clean_text
+from recsys_cli.domain import SCORE_DECIMALS, Neighbor, Product, SearchFilter
 from recsys_cli.errors import IndexMissing, NotEmbedded, NotFound, UsageError
 from recsys_cli.generations import Generation, serving
+from recsys_cli.pipeline.given import given_id
 from recsys_cli.pipeline.models import artifact_of
 from recsys_cli.pipeline.show import not_found
 from recsys_cli.ports import Catalog, EventProcessor, Generations, ModelFactory, VectorStore
@@ -80,7 +81,7 @@ class SimilarProducts:
 
     def of(self, product_ids: Iterable[str], query: Query) -> Iterator[Similar | NotFound]:
         """Yield an answer, or why there is none, for each id in its turn."""
-        for chunk in batched(map(clean_id, product_ids), CHUNK):
+        for chunk in batched(map(given_id, product_ids), CHUNK):
             found = self._found(chunk, query)
             for product_id in chunk:
                 yield found.get(product_id) or self._why_not(product_id)
@@ -119,15 +120,20 @@ class SimilarProducts:
         status = self._events.status()
         if status.lag == 0 and status.pending == 0:
             shows_late = self._generations.store(self._serving()).is_eventually_consistent
+            reasons = [
+                "its text has no words",
+                "its event was given up (recsys dlq list)",
+                "its embedding is lost",
+                *(["the index does not show it yet"] if shows_late else []),
+            ]
             return NotEmbedded(
                 f"product {product_id!r} is in the catalog but has no embedding, and no event is "
-                "waiting: its text has no words, or its event was given up (recsys dlq list)"
-                + (", or the index does not show it yet" if shows_late else ""),
-                hint=f"recsys product show {product_id}",
+                f"waiting: {', or '.join(reasons)}",
+                hint="recsys doctor tells which, and recsys doctor --fix has it embedded again",
             )
         return NotEmbedded(
             f"product {product_id!r} is in the catalog but not embedded yet",
-            hint="recsys consume --drain",
+            hint="recsys consume --drain; if no event of it is waiting, recsys doctor --fix first",
         )
 
 
@@ -256,17 +262,18 @@ def _diversified(vectors: VectorStore, found: Candidates, limit: int, balance: f
 
 def _ranked(product_id: str, neighbors: list[Neighbor], query: Query) -> Similar:
     threshold = query.strong if query.min_score is None else query.min_score
+    scores = [round(n.similarity_score, SCORE_DECIMALS) for n in neighbors]
     ranked = [
         RankedNeighbor(
             product_id=n.product_id,
-            similarity_score=n.similarity_score,
+            similarity_score=score,
             category=n.category,
             name=n.name,
             price=n.price,
             embedding_updated_at=n.embedding_updated_at,
-            strong=n.similarity_score >= threshold,
+            strong=score >= threshold,
         )
-        for n in neighbors
+        for n, score in zip(neighbors, scores, strict=True)
     ]
     shown = ranked if query.min_score is None else [n for n in ranked if n.strong]
     return Similar(product_id, shown, len(ranked) - len(shown))

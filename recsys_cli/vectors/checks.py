@@ -37,16 +37,17 @@ def compare_hnsw(
         "ef_construction": spec.ef_construction,
         "ef_runtime": spec.ef_runtime,
     }
-    differences = [
-        f"{what} {parameters[what]}, not {value}"
-        for what, value in wanted.items()
-        if parameters.get(what, value) != value
-    ]
-    if list(attributes) != list(spec.attributes):
+    others = {n: value for n, value in wanted.items() if parameters.get(n, value) != value}
+    differences = [f"{what} {parameters[what]}, not {value}" for what, value in others.items()]
+    flags = [f"--{what.replace('_', '-')} {value}" for what, value in others.items()]
+    has_others = list(attributes) != list(spec.attributes)
+    if has_others:
         have, want = (", ".join(names) or "none" for names in (attributes, spec.attributes))
         differences.append(f"attributes {have}, not {want}")
+        flags += [f"--attribute {attribute}" for attribute in spec.attributes]
     if differences:
-        raise IndexMismatch(
-            f"the index {name!r} exists with {'; '.join(differences)}",
-            hint="recsys index drop, then create it anew",
-        )
+        hint = "recsys index drop, then create it anew"
+        # A re-embed keeps to the dimension, and to the attributes where none is named.
+        if "dimension" not in others and (spec.attributes or not has_others):
+            hint = f"recsys reembed {' '.join(flags)}, while this one serves; or {hint}"
+        raise IndexMismatch(f"the index {name!r} exists with {'; '.join(differences)}", hint=hint)

@@ -105,7 +105,7 @@ class EmbeddedVectors:
             (size,) = connection.execute(_SQL["block_bytes"], (index.id,)).fetchone()
             noted = generation_rows.find(connection, self._alias, self._number)
         return IndexInfo(
-            name=self._name,
+            name=self._alias,
             algorithm="exact",
             dimension=index.dimension,
             documents=sum(documents.values()),
@@ -291,7 +291,7 @@ def _intact(product_id: str, vector: Vector) -> Vector:
     if not is_unit:
         raise InvalidData(
             f"the vector of product {product_id!r} is damaged",
-            hint="recsys index drop --embeddings, then import the products with --republish",
+            hint="recsys doctor --fix, then recsys consume --drain",
         )
     return vector
 

@@ -14,12 +14,11 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from recsys_cli.domain import SCORE_DECIMALS
 from recsys_cli.ports import Matrix, Vector
 
 BLOCK_ROWS = 512
 FLOAT32 = np.dtype("<f4")
-SCORE_DECIMALS = 6
-"""Scores that agree so far are a tie: float32 says no more."""
 
 LONGEST_COSINE = 1.001
 """What two unit vectors can come to, in float32."""

@@ -249,8 +249,7 @@ class RedisHnsw:
         raise InvalidData(
             f"the vector of product {product_id!r} is not one of {self._dimension} finite numbers"
             f" ({len(raw)} bytes)",
-            hint=f"check VECTOR_DIMENSION; or delete the key {self._key(product_id)}, and import"
-            " the product with --republish",
+            hint="check VECTOR_DIMENSION; or recsys doctor --fix, then recsys consume --drain",
         )
 
     def _bytes(self, vector: Vector, whose: str) -> bytes:

@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from recsys_cli.domain import Neighbor
+from recsys_cli.domain import SCORE_DECIMALS, Neighbor
 
 SPARE = 4
 """How many more are asked for at once."""
 
 _LARGEST = 1000
 """From how many on no more are asked for: a tie of so many is cut by chance."""
-
-_DIGITS = 6
 
 Query = TypeVar("Query")
 
@@ -54,5 +52,5 @@ def _cuts(found: Sequence[Neighbor], asked: int, limit: int) -> bool:
 
 
 def _rounded(neighbor: Neighbor) -> float:
-    """Return the score as far as it counts: float32 sums differ after that."""
-    return round(neighbor.similarity_score, _DIGITS)
+    """Return the score as far as it counts."""
+    return round(neighbor.similarity_score, SCORE_DECIMALS)

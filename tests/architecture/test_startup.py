@@ -16,11 +16,11 @@ from tests.servers import RedisServer
 
 PACKAGE = Path(recsys_cli.__file__).parent
 LISTED = Commands().commands
-SHARED = {"main", "commands", "options", "render", "signals"}
+SHARED = {"main", "commands", "options", "render", "signals", "streams"}
 """The modules of the command line that have no command."""
 
 RUNS_ANY = SHARED - {"signals"}
-PIPELINE_OF_SIMILAR = {"similar", "show", "models"}
+PIPELINE_OF_SIMILAR = {"similar", "show", "models", "given"}
 
 HEAVY = {
     "numpy",
@@ -115,7 +115,7 @@ def test_every_command_is_listed() -> None:
 def test_the_list_of_commands_loads_none_of_them(loaded: Loaded) -> None:
     modules = loaded.by_command("--help")
     assert of_recsys(modules) == {"errors"}
-    assert of_recsys(modules, "cli") == {"main", "commands", "options"}
+    assert of_recsys(modules, "cli") == {"main", "commands", "options", "streams"}
     # Help is drawn by rich.
     assert not modules & (HEAVY - {"rich"} | {"msgspec"})
 

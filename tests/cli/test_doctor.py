@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import socket
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +86,7 @@ def test_each_difference_is_found_and_only_those_are_mended(
         assert line in shown.out
     assert "4 differences: recsys doctor --fix" in shown.err
     mended = recsys("doctor", "--fix")
-    assert "republished 3 products" in mended.err
+    assert "removed 1 embedding, republished 3 products: recsys consume" in mended.err
     waiting = [event for _, event in opened.get_event_processor().backlog()]
     assert {event.product_id for event in waiting} == {"prod-101", "prod-102", "prod-103"}
     assert {(event.type, len(event.fields)) for event in waiting} == {(EventType.UPDATE, 0)}
@@ -94,6 +96,36 @@ def test_each_difference_is_found_and_only_those_are_mended(
     assert [n["product_id"] for n in after["neighbors"]] == [
         n["product_id"] for n in before["neighbors"]
     ]
+
+
+def test_an_orphan_alone_is_removed_and_nothing_has_to_be_consumed(
+    recsys_embedded: Recsys,
+) -> None:
+    recsys_embedded.stock(SHOP)
+    with Backends(load()) as backends:
+        source = StoredEmbedding(position=Position(1, 0), model_version="x", text_digest="x")
+        backends.get_vector_store().write(
+            [Embedding("ghost", ROW, ProductMetadata(), source, "now")]
+        )
+    assert recsys_embedded("doctor", "--fix").err.endswith("\nremoved 1 embedding\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "advice"),
+    [
+        ("SUPABASE_DB_URL", "postgres://x", "EVENT_PROCESSOR_TYPE=supabase or VECTOR_STORE_TYPE="),
+        ("NATS_URL", "nats://x", "EVENT_PROCESSOR_TYPE=nats"),
+        ("PINECONE_API_KEY", "s3cret", "VECTOR_STORE_TYPE=pinecone"),
+    ],
+)
+def test_what_is_set_and_not_used_is_pointed_out(
+    name: str, value: str, advice: str, recsys_embedded: Recsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    said = recsys_embedded("doctor", exits=4).err
+    assert f"{name}: set, and nothing is on " in said
+    assert f"to use it, set {advice}" in said
+    assert "s3cret" not in said
 
 
 @on_every_shop
@@ -135,9 +167,23 @@ def test_what_another_program_broke_is_found_and_mended(
         client.hset("product:embedding:prod-101", field, value)
     found = recsys("doctor", "--json", exits=3).json["findings"]
     assert [(f["product_id"], f["ailment"]) for f in found] == [("prod-101", ailment)]
+    if ailment == "damaged":
+        advised = recsys("similar", "prod-101", exits=1).err
+        assert "recsys doctor --fix, then recsys consume --drain" in advised
     recsys("doctor", "--fix")
     recsys("consume", "--drain")
     assert recsys("doctor", "--json").json["findings"] == []
+    assert recsys("similar", "prod-101", "--json").json["neighbors"]
+
+
+def test_the_advice_on_a_damaged_file_mends_it(recsys_embedded: Recsys, tmp_path: Path) -> None:
+    recsys = recsys_embedded.stock(SHOP)
+    with closing(sqlite3.connect(tmp_path / "home" / "recsys.db")) as connection, connection:
+        connection.execute("UPDATE vector_blocks SET vectors = zeroblob(length(vectors))")
+    advised = recsys("similar", "prod-101", exits=1).err
+    assert "recsys doctor --fix, then recsys consume --drain" in advised
+    assert "removed 152 embeddings, republished 152 products" in recsys("doctor", "--fix").err
+    recsys("consume", "--drain")
     assert recsys("similar", "prod-101", "--json").json["neighbors"]
 
 

@@ -58,7 +58,9 @@ def test_fewer_words_still_sum_up(shop: Recsys) -> None:
 
 
 def test_beside_the_neighbors_and_for_a_text(shop: Recsys) -> None:
-    (header, first, _) = shop("similar", "k1", "--explain").out.splitlines()
+    explained = shop("similar", "k1", "--explain")
+    (header, first, _) = explained.out.splitlines()
+    assert "weak" not in explained.err, "there is no such column"
     assert header.split("\t")[-1] == "because"
     assert "kettle ~ kettles 0." in first
     by_text = shop("similar", "--text", "steel kettle", "--explain", "--json").json
@@ -72,7 +74,7 @@ def test_what_the_index_does_not_know_yet_is_said(shop: Recsys) -> None:
     assert "the index still has them at" in stale.err
     assert "its text has changed" in shop("similar", "k1", "--explain").out
     shop("product", "put", "p9", "--name", "New")
-    assert "not both of them are embedded yet" in shop("explain", "k1", "p9").err
+    assert "not both of them are embedded: " in shop("explain", "k1", "p9").err
     shop("product", "rm", "k2")
     assert "deleted meanwhile" in shop("similar", "k1", "--explain").out
     assert "no product 'k2'" in shop("explain", "k1", "k2", exits=4).err

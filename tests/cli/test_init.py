@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.commands import Recsys
@@ -15,6 +17,14 @@ def test_what_is_missing_is_made_once(recsys: Recsys) -> None:
     assert recsys("lag", "--json").json["lag"] == 0
     assert recsys("index", "info", "--json").json["documents"] == 0
     assert recsys("init").err.splitlines()[1:] == THERE
+
+
+@pytest.mark.parametrize("recsys", ["redis"], indirect=True)
+def test_where_redis_cannot_search_it_says_where_it_can(
+    recsys: Recsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", f"{os.environ['REDIS_URL']}?db=3")
+    assert "searches in its database 0 alone: set REDIS_DB=0" in recsys("init", exits=5).err
 
 
 @pytest.mark.parametrize("recsys", ["embedded", "redis"], indirect=True)

@@ -50,6 +50,8 @@ def test_the_model_in_use_is_exported_and_described(
     in_use = recsys("model", "info", "--json").json
     assert in_use == recsys("model", "info", str(exported), "--json").json
     assert recsys("index", "info", "--json").json["model_versions"] == [in_use["version"]]
+    (listed,) = recsys("model", "list", "--json").json_lines
+    assert (listed["version"], listed["generations"]) == (in_use["version"], [1])
 
 
 def test_rows_that_are_no_products_are_left_out_and_said(

@@ -83,6 +83,27 @@ def test_many_ids_also_from_standard_input(shop: Recsys, monkeypatch: pytest.Mon
     assert [answer["product_id"] for answer in answers] == ["toy 0", "toy 1", "toy 2"]
 
 
+def test_many_in_a_pipe_are_one_table(shop: Recsys) -> None:
+    result = shop("similar", "toy 0", "nope", "far", "-n", 2, exits=4)
+    header, *rows = [line.split("\t") for line in result.out.splitlines()]
+    assert header[:3] == ["similar_to", "#", "product_id"]
+    assert [row[:2] for row in rows] == [[i, n] for i in ("toy 0", "far") for n in ("1", "2")]
+    alone = [line.split("\t") for line in shop("similar", "far", "-n", 2).out.splitlines()]
+    assert alone == [row[1:] for row in (header, *rows[2:])]
+    assert "far: weak: below 0.75" in result.err
+
+
+def test_scores_have_six_decimals(shop: Recsys) -> None:
+    for neighbor in shop("similar", "free", "--json").json["neighbors"]:
+        assert neighbor["similarity_score"] == round(neighbor["similarity_score"], 6)
+
+
+def test_prices_that_cannot_be_are_refused(shop: Recsys) -> None:
+    crossed = shop("similar", "toy 0", "--price-min", 50, "--price-max", 9.5, exits=2)
+    assert "--price-min 50 is above --price-max 9.5" in crossed.err
+    assert ids(shop("similar", "toy 0", "--price-min", 20, "--price-max", 20, "--json").json)
+
+
 def test_an_unknown_id_among_known_ones_does_not_stop_them(shop: Recsys) -> None:
     result = shop("similar", "toy 0", "nope", "toy 1", "--json", exits=4)
     assert len(result.json_lines) == 2

@@ -66,6 +66,20 @@ def test_ids_and_prices_are_never_cut() -> None:
 
 
 @pytest.mark.usefixtures("shop")
+def test_on_a_terminal_many_products_have_a_table_each() -> None:
+    screen = plain(in_terminal(80, "similar", "head phones/0", "束"))
+    assert sum(line.startswith("╭") for line in screen) == 2
+    assert "similar to 束" in " ".join(screen)
+    assert "similar_to" not in " ".join(screen)
+
+
+def test_a_huge_price_is_short(recsys_embedded: Recsys) -> None:
+    for price, shown in ((1e308, "1e+308"), (999_999_999_999, "999,999,999,999.00")):
+        recsys_embedded("product", "put", "a", "--name", "Lamp", "--price", price)
+        assert f"price\t{shown}\n" in recsys_embedded("product", "show", "a").out
+
+
+@pytest.mark.usefixtures("shop")
 def test_no_color_means_none() -> None:
     coloured = in_terminal(80, "similar", "head phones/0")
     plain_screen = in_terminal(80, "similar", "head phones/0", env={"NO_COLOR": "1"})

@@ -126,6 +126,13 @@ def test_what_is_noted_is_there(generations: Generations, token: int) -> None:
     assert info.parameters.get("ef_runtime", SPEC.ef_runtime) == SPEC.ef_runtime
 
 
+def test_all_are_described_under_the_name_they_share(generations: Generations, token: int) -> None:
+    first, new = serving(generations.all()), begun(generations, token)
+    generations.store(first).create_index(SPEC)
+    infos = [generations.store(generation).info() for generation in (first, new)]
+    assert [info and info.name for info in infos] == ["product:vectors"] * 2
+
+
 def test_the_lock_is_held_by_one(generations: Generations, token: int) -> None:
     with pytest.raises(LockHeld, match="a test") as error:
         generations.lock("another", LONG_MS)

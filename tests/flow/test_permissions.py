@@ -15,7 +15,6 @@ from recsys_cli.generations import FIRST
 from recsys_cli.neighbor_lists import NeighborList
 from recsys_cli.pipeline.consume import ConsumeOptions, Consumer
 from recsys_cli.pipeline.dead_letters import LetterChoice, newest, purge, replay
-from recsys_cli.pipeline.health import check_health
 from recsys_cli.pipeline.products import put_product, remove_product, update_product
 from recsys_cli.pipeline.similar import Query, Similar, SimilarProducts
 from recsys_cli.settings import load
@@ -51,7 +50,8 @@ def work(opened: Backends) -> None:
     """All that a worker does: publish, consume through failures, query, and look at everything."""
     events, catalog = opened.get_event_processor(), opened.get_catalog()
     vectors, letters = opened.get_vector_store(), opened.get_dead_letters()
-    check_health(events, catalog, vectors)
+    for part in (events, catalog, vectors):
+        part.health()
     for product_id in ("lamp", "lamp-2", "rug"):
         put_product(events, catalog, product_id, {"name": f"Desk {product_id}", "price": 9})
     # Until the rug is alone: it fails, and is put off.

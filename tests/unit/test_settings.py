@@ -116,6 +116,17 @@ def test_shown_settings_hold_no_secret() -> None:
     assert len(shown) == len(Settings.__struct_fields__) - 1
 
 
+def test_a_backend_that_no_part_is_on_is_told() -> None:
+    nats = {"NATS_URL": "nats://bus", "NATS_USER": "u"}
+    (said,) = load({}, nats).unused()
+    assert said.startswith("NATS_URL, NATS_USER: set, and nothing is on nats; to use it, set")
+    assert load({}, nats | {"CATALOG_TYPE": "nats"}).unused() == []
+    assert load({}, {"REDIS_URL": "redis://cache", "RECSYS_HOME": "/data"}).unused() == []
+    types = {"EVENT_PROCESSOR_TYPE": "embedded", "VECTOR_STORE_TYPE": "embedded"}
+    (said,) = load({}, {"REDIS_URL": "redis://cache"} | types).unused()
+    assert said.startswith("REDIS_URL")
+
+
 def test_the_consumer_name_tells_host_and_process() -> None:
     assert load({}, {"PRODUCT_STREAM_CONSUMER": "eu-{}"}).consumer_id.startswith("eu-")
     assert load({}, {"PRODUCT_STREAM_CONSUMER": "only-one"}).consumer_id == "only-one"
