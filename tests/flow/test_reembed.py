@@ -214,7 +214,7 @@ def test_a_running_consumer_follows_without_a_restart(shop: Recsys) -> None:
 
 
 def test_killed_anywhere_it_goes_on_where_it_was(recsys: Recsys, tmp_path: Path) -> None:
-    recsys.stock(many(tmp_path, 4000), batch_size=2000)
+    recsys.stock(many(tmp_path, 2500), batch_size=2500)
     old = model_in_use(recsys)
     progress: list[int] = []
     for _ in range(3):
@@ -232,8 +232,8 @@ def test_killed_anywhere_it_goes_on_where_it_was(recsys: Recsys, tmp_path: Path)
     done = recsys("reembed", "--json").json
 
     assert (done["generation"], done["resumed"], done["serves"]) == (2, True, True)
-    assert done["written"] <= 4000 - progress[-1]
-    assert generations(recsys) == [(1, "kept", 4000), (2, "serving", 4000)]
+    assert done["written"] <= 2500 - progress[-1]
+    assert generations(recsys) == [(1, "kept", 2500), (2, "serving", 2500)]
 
 
 def has_grown(backends: Backends, progress: list[int]) -> bool:
@@ -264,15 +264,15 @@ def unlock_at_once(recsys: Recsys) -> None:
 
 def test_queries_while_it_runs(recsys: Recsys, tmp_path: Path) -> None:
     """Queries, live updates and deletes: no error, and never two models in one answer."""
-    recsys.stock(many(tmp_path, 1500), batch_size=1500)
+    recsys.stock(many(tmp_path, 1000), batch_size=1000)
     consumer = recsys_process("consume", "--block-ms", 50, "--batch-size", 20)
     over = threading.Event()
-    asking, shopping = [Asking(over, 1500), Asking(over, 1500)], Shopping(over)
+    asking, shopping = [Asking(over, 1000), Asking(over, 1000)], Shopping(over)
     busy: list[Busy] = [*asking, shopping]
     try:
         for thread in busy:
             thread.start()
-        for _ in range(3):
+        for _ in range(2):
             assert recsys("reembed", "--keep", 0, "--json").json["serves"]
         over.set()
         for thread in busy:
