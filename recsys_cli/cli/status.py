@@ -93,9 +93,9 @@ def pending(
 ) -> None:
     """Show the events that were delivered and not acknowledged, the oldest first."""
     with options.backends(redis) as opened:
-        events = opened.get_event_processor().pending(
-            count, min_idle_ms=min_idle, consumer=consumer
-        )
+        stream = opened.get_event_processor()
+        events = stream.pending(count, min_idle_ms=min_idle, consumer=consumer)
+        unnamed = 0 if events or min_idle or consumer else stream.status().pending
     if json:
         for event in events:
             render.json_line(event)
@@ -124,7 +124,14 @@ def pending(
         for e in events
     ]
     caption = f"the first {count}; --count shows more" if len(rows) == count else ""
-    render.table(columns, rows, title="pending", caption=caption if rows else "nothing is pending")
+    if unnamed:
+        caption = (
+            f"{render.counted(unnamed, 'event')} went to a consumer that was killed as it took"
+            " them; they come again after its --claim-idle-ms"
+        )
+    elif not rows:
+        caption = "nothing is pending"
+    render.table(columns, rows, title="pending", caption=caption)
 
 
 def health(json: options.Json = False, redis: options.RedisUrl = None) -> None:

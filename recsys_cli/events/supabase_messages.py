@@ -16,6 +16,7 @@ from recsys_cli.domain import Position
 _PLAIN = re.compile(r"[a-z0-9:]{1,40}")
 _KEPT_CHARACTERS = 30
 
+_decoder = msgspec.json.Decoder(dict[str, object])
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
@@ -37,15 +38,13 @@ def encode(fields: Mapping[str, str]) -> str:
 
 
 def decode(message: str) -> dict[bytes, bytes]:
-    """Return what the codec reads; a message that is no object holds nothing.
+    """Return what the codec reads.
 
-    Of one that is too deep, or has a number too large, an event of no type.
+    Of a message that is no object, too deep, or has a number too large: an event of no type.
     """
     try:
-        found = msgspec.json.decode(message)
-        if not isinstance(found, dict):
-            return {}
-        return {str(n).encode(): _text(value) for n, value in found.items() if value is not None}
+        found = _decoder.decode(message)
+        return {n.encode(): _text(value) for n, value in found.items() if value is not None}
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return {b"event_type": b"", b"data": message.encode()}
 

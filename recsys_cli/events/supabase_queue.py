@@ -142,7 +142,13 @@ class SupabaseQueue:
         return self._progress.pending(limit, min_idle_ms=min_idle_ms, consumer=consumer)
 
     def health(self) -> Health:
-        return self._connection.health("events")
+        health = self._connection.health("events")
+        query = self._connection.query(statements.HAS_PGMQ)
+        if self._connection.run(None, query).fetchone() is None:
+            raise BackendRefused(
+                f"Postgres at {health.address} has no pgmq", hint="install pgmq on the server"
+            )
+        return health
 
     def close(self) -> None:
         self._alarm.close()

@@ -6,6 +6,10 @@ is still that group's (``mine``): where it is not, it does nothing and returns n
 
 from __future__ import annotations
 
+HAS_PGMQ = """
+    SELECT 1 WHERE to_regnamespace('pgmq') IS NOT NULL
+        OR EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pgmq')"""
+
 MINE = """
     mine AS (
         SELECT queue FROM {schema}.groups

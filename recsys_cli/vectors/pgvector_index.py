@@ -9,7 +9,7 @@ from psycopg import sql
 from recsys_cli.connections.postgres import PostgresConnection, Session, remade
 from recsys_cli.connections.postgres_errors import SchemaGone
 from recsys_cli.domain import IndexInfo, IndexSpec
-from recsys_cli.errors import IndexMismatch, UsageError
+from recsys_cli.errors import IndexMismatch, SettingsError, UsageError
 from recsys_cli.vectors import pgvector_generation_rows as generation_rows
 from recsys_cli.vectors.checks import compare_hnsw
 from recsys_cli.vectors.pgvector_table import PART, Table
@@ -35,6 +35,7 @@ _ATTRIBUTE = """
 
 _DROP = "DROP INDEX IF EXISTS {schema}.{index}"
 
+_LONGEST = 2000
 _M = range(2, 101)
 _EF_CONSTRUCTION = range(4, 1001)
 """What pgvector allows."""
@@ -65,7 +66,12 @@ class PgvectorIndex:
         self._number = number
 
     def create(self, spec: IndexSpec) -> bool:
-        """See ports.VectorStore.create_index."""
+        """See ports.VectorStore.create_index. Raises SettingsError."""
+        if spec.dimension > _LONGEST:
+            raise SettingsError(
+                f"pgvector builds no index over vectors of {spec.dimension:,} numbers",
+                hint=f"set VECTOR_DIMENSION to {_LONGEST} or less",
+            )
         return remade(lambda: self._create(spec))
 
     def _create(self, spec: IndexSpec) -> bool:

@@ -94,18 +94,21 @@ def test_looking_on_is_no_attempt(
     [
         '{"event_type": 7, "product_id": null}',
         '{"product_id": []}',
+        "[1]",
+        '"text"',
+        None,
         '{"event_type": "update", "product_id": "p-1", "data": {"price": 1e5000}}',
         '{"event_type": "update", "product_id": "p-1", "data": '
         + '{"a": ' * 1200
         + "1"
         + "}" * 1201,
     ],
-    ids=["types", "no type", "too large", "too deep"],
+    ids=["types", "no type", "array", "text", "NULL", "too large", "too deep"],
 )
 def test_strange_messages_are_delivered_as_such(
     events: EventProcessor,
     postgres_session: PostgresServer,
-    message: str,
+    message: str | None,
 ) -> None:
     with postgres_session.client() as client:
         client.execute("SELECT pgmq.send('product_updates', %s::jsonb)", [message])
@@ -115,9 +118,9 @@ def test_strange_messages_are_delivered_as_such(
     assert [p.entry_id for p in events.pending(10)] == [delivery.entry_id]
 
 
-@pytest.mark.parametrize("message", [None, "null", "[1]", '{"init": true}'])
+@pytest.mark.parametrize("message", ["{}", '{"init": true}'])
 def test_what_is_no_event_is_acknowledged(
-    events: EventProcessor, postgres_session: PostgresServer, message: str | None
+    events: EventProcessor, postgres_session: PostgresServer, message: str
 ) -> None:
     with postgres_session.client() as client:
         client.execute("SELECT pgmq.send('product_updates', %s::jsonb)", [message])

@@ -120,6 +120,20 @@ def test_health_and_doctor_say_what_is_there(night: NatsNight) -> None:
     assert night.recsys("pending", "--json").json_lines == []
 
 
+def test_what_nobody_has_noted_is_told(night: NatsNight) -> None:
+    """A consumer was killed after the server had delivered to it, and before it said so."""
+    night.recsys("import", night.feed("before"))
+    assert "went to a consumer" not in night.recsys("pending").err
+
+    async def fetch(client: Client) -> None:
+        subscription = await client.jetstream().pull_subscribe_bind(GROUP, NAME)
+        assert len(await subscription.fetch(3)) == 3
+
+    night.server.ask(fetch)
+    said = night.recsys("pending").err
+    assert "3 events went to a consumer that was killed as it took them" in said
+
+
 @pytest.mark.parametrize("kill", [True, False])
 def test_a_server_that_is_restarted_loses_nothing(kill: bool, night: NatsNight) -> None:
     running = night.fill()
