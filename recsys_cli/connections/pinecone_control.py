@@ -14,7 +14,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import msgspec
 
-from recsys_cli.connections.pinecone_errors import answered
+from recsys_cli.connections.pinecone_errors import answered, reason
 from recsys_cli.errors import BackendUnavailable, IndexMismatch
 
 _VERSION = "2026-04"
@@ -118,7 +118,7 @@ class ControlPlane:
                 return error.code, error.read()
         except (URLError, OSError, http.client.HTTPException) as error:
             raise BackendUnavailable(
-                f"no answer from Pinecone at {self._address}: {type(error).__name__}",
+                f"no answer from Pinecone at {self._address}: {reason(error)}",
                 hint="check PINECONE_CONTROLLER_HOST",
             ) from error
 

@@ -36,13 +36,20 @@ def translated(error: Exception, host: str) -> RecsysError:
         return answered(error.status_code, error.message, host)
     if isinstance(error, driver.PineconeValueError | driver.PineconeTypeError):
         return BackendRefused(f"the Pinecone SDK refuses the request: {_short(error.message)}")
-    kind = type(error).__name__
     said = (
-        f"{host} does not answer as Pinecone does: {kind}"
+        f"{host} does not answer as Pinecone does: {type(error).__name__}"
         if isinstance(error, _UNREADABLE)
-        else f"no answer from Pinecone at {host}: {kind}"
+        else f"no answer from Pinecone at {host}: {reason(error)}"
     )
     return BackendUnavailable(said, hint="check PINECONE_HOST; recsys health")
+
+
+def reason(error: BaseException) -> str:
+    """Return what the system said in the first place, or else the kind of the error."""
+    first = error
+    while (cause := first.__cause__ or first.__context__) is not None:
+        first = cause
+    return getattr(first, "strerror", None) or type(error).__name__
 
 
 def answered(status: int, message: object, host: str) -> RecsysError:
