@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -16,6 +17,7 @@ from recsys_cli.settings import load
 from recsys_cli.wiring import Backends
 from tests.commands import Recsys
 from tests.flow.test_permissions import CLAIM_IDLE_MS, consume, work
+from tests.pinecone_server import PineconeServer
 from tests.postgres import PostgresServer, running_postgres
 from tests.readme import README, blocks
 
@@ -101,6 +103,21 @@ def test_a_worker_can_do_all_that_is_its_own(shop: PostgresServer) -> None:
         assert not opened.get_event_processor().create_group()
         assert not opened.get_vector_store().create_index(IndexSpec())
         work_and_give_up(opened)
+
+
+def test_beside_pinecone_a_worker_needs_the_notes(
+    shop: PostgresServer, pinecone_server: PineconeServer
+) -> None:
+    with backends(shop, WORKER, **pinecone_server.settings) as opened:
+        with pytest.raises(BackendRefused, match="permission denied for table notes"):
+            opened.get_vector_store().create_index(IndexSpec())
+        (grant,) = re.findall(r"`(GRANT .* ON recsys.notes .*)`", README.read_text("utf-8"))
+        with shop.client() as client:
+            client.execute(grant)
+        opened.get_vector_store().create_index(IndexSpec())
+        put_product(opened.get_event_processor(), opened.get_catalog(), "lamp", {"name": "Lamp"})
+        consume(opened)
+        assert opened.get_vector_store().get(["lamp"])
 
 
 def test_the_queue_of_a_second_group_is_granted_too(shop: PostgresServer) -> None:
