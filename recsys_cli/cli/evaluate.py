@@ -127,7 +127,8 @@ def _truth(opened: Backends, pairs: str | None, by: str | None) -> Truth:
 
 def _ranked(opened: Backends, chosen: str, by: str | None) -> Ranked:
     from recsys_cli.pipeline.evaluate import Embedded, LiveIndex
-    from recsys_cli.pipeline.models import read_artifact, serving_artifact
+    from recsys_cli.pipeline.model_file import read_artifact
+    from recsys_cli.pipeline.models import serving_artifact
 
     catalog, factory = opened.get_catalog(), opened.get_model_factory()
     generations = opened.get_generations()

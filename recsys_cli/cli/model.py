@@ -158,7 +158,7 @@ def import_(
     redis: options.RedisUrl = None,
 ) -> None:
     """Store a model's file in the catalog. Nothing that is in use changes."""
-    from recsys_cli.pipeline.models import read_artifact
+    from recsys_cli.pipeline.model_file import read_artifact
 
     with options.backends(redis) as opened:
         model = opened.get_model_factory().load(read_artifact(model_file))
@@ -175,7 +175,7 @@ def merge(
     json: options.Json = False,
 ) -> None:
     """Merge models that were fitted on parts into the one of the whole, to the byte."""
-    from recsys_cli.pipeline.models import read_artifact
+    from recsys_cli.pipeline.model_file import read_artifact
     from recsys_cli.wiring import Backends
 
     factory = Backends(options.settings_for(None)).get_model_factory()
@@ -203,7 +203,8 @@ def info(
     redis: options.RedisUrl = None,
 ) -> None:
     """Show what a model is."""
-    from recsys_cli.pipeline.models import read_artifact, serving_artifact
+    from recsys_cli.pipeline.model_file import read_artifact
+    from recsys_cli.pipeline.models import serving_artifact
     from recsys_cli.wiring import Backends
 
     if file is not None:
@@ -233,7 +234,7 @@ def _rows(files: list[str]) -> Iterator[FeedRow | RejectedRow]:
 
 
 def _save(model: EmbeddingModel, output: Path, *, json: bool) -> None:
-    from recsys_cli.pipeline.models import save_artifact
+    from recsys_cli.pipeline.model_file import save_artifact
 
     save_artifact(model.to_bytes(), output)
     _tell(model, f"wrote {output}:", json=json)

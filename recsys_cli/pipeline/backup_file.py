@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -11,6 +10,7 @@ import msgspec
 
 from recsys_cli.backups import Backup, BackupHeader, SavedProduct, check_version
 from recsys_cli.errors import InvalidData
+from recsys_cli.pipeline.whole_file import whole_file
 
 Writer: TypeAlias = Callable[[Backup, Path], int]
 Reader: TypeAlias = Callable[[Path], Backup]
@@ -25,16 +25,11 @@ _decoder = msgspec.json.Decoder(BackupHeader | SavedProduct | _Footer)
 
 def save(backup: Backup, path: Path, write: Writer) -> int:
     """Write the backup, whole or not at all; return how many products it has."""
-    unfinished = path.with_name(f"{path.name}.part")
     try:
-        products = write(backup, unfinished)
-        unfinished.replace(path)
+        with whole_file(path) as unfinished:
+            return write(backup, unfinished)
     except OSError as error:
         raise InvalidData(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
-    return products
 
 
 def write_json_lines(backup: Backup, path: Path) -> int:

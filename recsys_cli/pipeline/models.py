@@ -1,10 +1,9 @@
-"""Embedding models as files: fitted on feeds or on the catalog, merged from parts, saved, read."""
+"""Embedding models: fitted on the catalog or on feeds, found where they serve, listed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 
@@ -122,21 +121,3 @@ def _info(artifact: bytes | None, models: ModelFactory) -> ModelInfo | None:
         return models.load(artifact).info if artifact else None
     except InvalidModel:
         return None
-
-
-def read_artifact(path: Path) -> bytes:
-    """Read a model's file. Raises InvalidModel where it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidModel(f"cannot read the model {path}: {error.strerror}") from error
-
-
-def save_artifact(artifact: bytes, path: Path) -> None:
-    """Write a model's file, whole or not at all. Raises InvalidModel where that fails."""
-    unfinished = path.with_name(f"{path.name}.part")
-    try:
-        unfinished.write_bytes(artifact)
-        unfinished.replace(path)
-    except OSError as error:
-        raise InvalidModel(f"cannot write the model {path}: {error.strerror}") from error

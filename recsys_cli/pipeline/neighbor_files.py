@@ -18,6 +18,7 @@ from recsys_cli.errors import UsageError
 from recsys_cli.generations import Generation
 from recsys_cli.neighbor_lists import NeighborList
 from recsys_cli.pipeline.neighbors import ExportOptions
+from recsys_cli.pipeline.whole_file import replaceable, whole_file
 from recsys_cli.seen import SeenIds
 
 COLUMNS = ("product_id", "rank", "neighbor_id", "score")
@@ -53,15 +54,15 @@ class NeighborFile:
     """A NeighborSink. Raises UsageError where the file cannot be written."""
 
     def __init__(self, path: Path, header: ExportHeader, convert: Converter) -> None:
-        self._path = path
-        self._part = path.with_name(f"{path.name}.part")
-        self._convert = convert
+        self._path, self._convert = path, convert
         self._seen, self._met = SeenIds(), SeenIds()
         try:
+            file = replaceable(path)
+            self._part = file.with_name(f"{file.name}.part")
             if not self._goes_on(header):
                 self._part.write_bytes(msgspec.json.encode(header) + b"\n")
         except OSError as error:
-            raise _cannot(self._part, error) from error
+            raise _cannot(path, error) from error
 
     def already(self, product_ids: Sequence[str]) -> list[bool]:
         self._met.add(product_ids)
@@ -72,14 +73,13 @@ class NeighborFile:
             with self._part.open("ab") as part:
                 part.write(b"".join(msgspec.json.encode(found) + b"\n" for found in lists))
         except OSError as error:
-            raise _cannot(self._part, error) from error
+            raise _cannot(self._path, error) from error
         self._seen.add([found.product_id for found in lists])
 
     def finish(self) -> None:
-        unfinished = self._path.with_name(f"{self._path.name}.tmp")
         try:
-            self._convert(self._lists(), unfinished)
-            unfinished.replace(self._path)
+            with whole_file(self._path) as unfinished:
+                self._convert(self._lists(), unfinished)
             self._part.unlink()
         except OSError as error:
             raise _cannot(self._path, error) from error

@@ -208,6 +208,8 @@ def test_damaged_files_are_one_sentence_and_restore_nothing(recsys_embedded: Rec
     assert "cannot read" in recsys("restore", "nothing.jsonl", exits=1).err
     assert "no known format" in recsys("restore", "shop.tar", exits=2).err
     assert "cannot write" in recsys("export", "nowhere/shop.jsonl", exits=1).err
+    to_device = recsys("export", "/dev/null", "--format", "jsonl", exits=1)
+    assert "cannot write /dev/null: it is no regular file" in to_device.err
 
 
 def test_a_vector_of_another_text_is_not_taken(

@@ -71,6 +71,7 @@ def test_rows_that_are_no_products_are_left_out_and_said(
         (["export", "-o", "no/such/folder/a.model"], "there is no embedding model yet", 4),
         (["merge", "{feed}", "-o", "a.model"], "the embedding model is unusable", 1),
         (["fit", "{feed}", "-o", "/no/such/folder/a.model"], "cannot write the model", 1),
+        (["fit", "{feed}", "-o", "/dev/null"], "/dev/null: it is no regular file", 1),
     ],
 )
 def test_what_cannot_be_is_one_sentence(
