@@ -33,13 +33,13 @@ Answers: TypeAlias = dict[str, list[dict[str, Any]]]
 """By product: its neighbors, as ``similar --json`` prints them."""
 
 EXPECTED: dict[str, tuple[list[str], Answers]] = {}
-"""What the embedded file has said for each feed, to be asked for once."""
+"""What the embedded file has said for each feed; the tests of a feed follow each other."""
 
 pytestmark = pytest.mark.real_data
 
 
-@pytest.mark.parametrize("feed", FEEDS)
 @pytest.mark.parametrize("shop", ONE_EACH[1:])
+@pytest.mark.parametrize("feed", FEEDS)
 def test_every_shop_finds_the_neighbors_that_the_embedded_file_finds(
     shop: str,
     feed: str,
