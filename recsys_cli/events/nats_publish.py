@@ -71,7 +71,7 @@ class Publisher:
         self, client: Client, requests: Sequence[Request], accepted: dict[int, int]
     ) -> None:
         """Store what is not accepted yet; ``accepted`` gets the sequence of each by its place."""
-        most = client.max_payload - HEADROOM_BYTES
+        most = max(client.max_payload - HEADROOM_BYTES, 0)
         if too_large := [n for n, request in enumerate(requests) if len(request.body) > most]:
             raise EventsTooLarge(
                 f"the event is larger than NATS takes here ({most:,} bytes)",

@@ -226,6 +226,8 @@ class FeedPublisher:
         try:
             return flight.events, flight.positions()
         except EventsTooLarge as error:
+            if not flight.rows:
+                raise  # deletes: there is no row to reject
             for place in error.places:
                 row = flight.rows[flight.events[place].product_id]
                 self._reject(_rejected(row, str(error)))

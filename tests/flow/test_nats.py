@@ -109,6 +109,24 @@ def test_a_product_too_large_for_the_server_is_rejected_and_the_others_land(
         assert "max_payload" in refused.err
 
 
+def test_deletes_that_the_server_does_not_take_any_more_end_with_a_sentence(
+    recsys_embedded: Recsys, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    feed = tmp_path / "feed.csv"
+    feed.write_text("id,name\np1,Lamp\np2,Rug\n")
+    with running_nats() as server:
+        monkeypatch.setenv("EVENT_PROCESSOR_TYPE", "nats")
+        monkeypatch.setenv("NATS_URL", server.url)
+        recsys_embedded("import", feed)
+        server.stop()
+        server.config = "max_payload: 8192"
+        server.start()
+        feed.write_text("id,name\np1,Lamp\n")
+        refused = recsys_embedded("import", feed, "--sync", "--max-delete", "1", exits=5)
+        assert "larger than NATS takes here (0 bytes)" in refused.err
+        assert "max_payload" in refused.err
+
+
 def test_health_and_doctor_say_what_is_there(night: NatsNight) -> None:
     night.recsys("import", night.feed("before"))
     night.recsys("consume", "--drain")
