@@ -144,7 +144,7 @@ class FeedPublisher:
         with self._landing(on_progress):
             for chunk in batched(product_ids, CHUNK):
                 gone = [ProductEvent(type=EventType.DELETE, product_id=i) for i in chunk]
-                self._send(gone, {}, {})
+                self._send(gone, {}, self._catalog.get(chunk))
                 on_progress(self.report)
 
     def _reject(self, row: RejectedRow) -> None:
@@ -243,10 +243,13 @@ def publish_events(
 ) -> list[Position]:
     """Append events to the stream, then merge what was accepted into the catalog.
 
-    Raises SettingsError where the catalog belongs to another stream, and ``known`` tells.
+    ``known``: the catalog's states of before. Raises SettingsError where they tell that it belongs
+    to another stream.
     """
+    if known is None:
+        known = catalog.get([event.product_id for event in events])
     positions = processor.publish(events)
-    _merge(catalog, events, positions, known or {})
+    _merge(catalog, events, positions, known)
     return positions
 
 
