@@ -35,7 +35,7 @@ from recsys_cli.errors import BackendUnavailable
 from recsys_cli.generations import serving
 from recsys_cli.pipeline.consume import ConsumeOptions, Consumer, ConsumeReport
 from recsys_cli.pipeline.model import SharedModels
-from recsys_cli.pipeline.products import put_product
+from recsys_cli.pipeline.products import created
 from recsys_cli.pipeline.publish import publish_events
 from recsys_cli.settings import NEIGHBOR_IS_STRONG, load
 from recsys_cli.wiring import Backends
@@ -172,27 +172,24 @@ class ProductEventProducer:
         if isinstance(product, Product):
             product = {"id": product.id, **product.to_fields()}
         fields = {name: value for name, value in product.items() if name != "id"}
-        opened = _backends()
-        product_id = clean_id(product.get("id"))
-        return str(
-            put_product(opened.get_event_processor(), opened.get_catalog(), product_id, fields)
-        )
+        return self._publish(created(product.get("id"), fields))
 
     def publish_product_updated(self, product_id: str, changes: Mapping[str, object]) -> str:
         """Publish the changed fields; None empties a field."""
-        return self._publish(EventType.UPDATE, product_id, changes)
+        return self._publish(_event(EventType.UPDATE, product_id, changes))
 
     def publish_product_deleted(self, product_id: str) -> str:
         """Publish that the product is gone."""
-        return self._publish(EventType.DELETE, product_id, {})
+        return self._publish(_event(EventType.DELETE, product_id, {}))
 
-    def _publish(self, kind: EventType, product_id: str, fields: Mapping[str, object]) -> str:
+    def _publish(self, event: ProductEvent) -> str:
         opened = _backends()
-        event = ProductEvent(
-            type=kind, product_id=clean_id(product_id), fields=clean_fields(fields)
-        )
         (position,) = publish_events(opened.get_event_processor(), opened.get_catalog(), [event])
         return str(position)
+
+
+def _event(kind: EventType, product_id: str, fields: Mapping[str, object]) -> ProductEvent:
+    return ProductEvent(type=kind, product_id=clean_id(product_id), fields=clean_fields(fields))
 
 
 class ProductEventConsumer:

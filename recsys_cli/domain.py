@@ -130,17 +130,21 @@ class ConsumerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GroupStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How far one group is behind; ``idle_ms``: since a consumer asked, None: it has none."""
+    """How far one group is behind; ``idle_ms``: since a consumer asked, None: it has none.
+
+    Of one that cannot be asked now only the name is known.
+    """
 
     name: str
-    lag: int | None
-    pending: int
-    idle_ms: int | None
+    lag: int | None = None
+    pending: int | None = None
+    idle_ms: int | None = None
 
     @property
     def seems_unused(self) -> bool:
         """Whether it keeps events on the stream, and nobody has asked for them for an hour."""
-        return self.lag != 0 and (self.idle_ms is None or self.idle_ms > 3_600_000)
+        is_idle = self.idle_ms is None or self.idle_ms > 3_600_000
+        return self.pending is not None and self.lag != 0 and is_idle
 
 
 class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -118,7 +118,7 @@ class NatsCatalog:
         return entry.value == seen and not self._keys.swap({_note_key(name): Swap(entry, new)})
 
     def health(self) -> Health:
-        return self._connection.health("catalog")
+        return self._connection.health("catalog", f"KV_{self._keys.bucket}")
 
     def close(self) -> None:
         self._connection.close()

@@ -11,7 +11,7 @@ import typer
 
 from recsys_cli.cli import options, render
 from recsys_cli.cli.signals import exiting_on_signals
-from recsys_cli.errors import UsageError
+from recsys_cli.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
     from recsys_cli.domain import FeedRow, RejectedRow
@@ -160,7 +160,9 @@ class _Listener:
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         """Say how to go on after a signal, or after an error in the middle."""
         read, events = self._done
-        if error is None or not (read or isinstance(error, SystemExit)):
+        if error is None or isinstance(error, SettingsError):
+            return  # what is wrong with the settings, another run does not mend
+        if not (read or isinstance(error, SystemExit)):
             return
         render.warning(f"stopped after {read:,} rows, {events:,} events; {self._how_to_go_on()}")
 

@@ -10,7 +10,7 @@ from recsys_cli.cli import options, render
 from recsys_cli.errors import BackendUnavailable
 
 if TYPE_CHECKING:
-    from recsys_cli.domain import Health, StreamStatus
+    from recsys_cli.domain import GroupStatus, Health, StreamStatus
 
 
 def lag(json: options.Json = False, redis: options.RedisUrl = None) -> None:
@@ -65,7 +65,7 @@ def _groups(status: StreamStatus) -> None:
                 g.name,
                 render.number(g.lag),
                 render.number(g.pending),
-                "no consumers" if g.idle_ms is None else render.duration_ms(g.idle_ms),
+                _idle(g),
             ]
         )
         for g in status.groups
@@ -78,6 +78,12 @@ def _groups(status: StreamStatus) -> None:
                 f"the group {g.name} {idle}, and keeps {render.number(g.lag)} events on the "
                 f"stream; if it is not needed any more: recsys group drop {g.name}"
             )
+
+
+def _idle(group: GroupStatus) -> str:
+    if group.pending is None:
+        return "cannot be asked now"
+    return "no consumers" if group.idle_ms is None else render.duration_ms(group.idle_ms)
 
 
 def pending(

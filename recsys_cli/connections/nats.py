@@ -17,13 +17,15 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+import msgspec
 from nats import errors as driver
 from nats.aio.client import Client
+from nats.js.errors import APIError
 
 from recsys_cli.connections.nats_access import Access, access
-from recsys_cli.connections.nats_client import SafeClient, server_facts
+from recsys_cli.connections.nats_client import SafeClient, server_version
 from recsys_cli.connections.nats_errors import DRIVER_ERRORS, translation
-from recsys_cli.connections.nats_protocol import REQUEST_TIMEOUT_S
+from recsys_cli.connections.nats_protocol import NO_STREAM, REQUEST_TIMEOUT_S
 from recsys_cli.domain import Health
 from recsys_cli.errors import BackendUnavailable
 
@@ -85,9 +87,13 @@ class NatsConnection:
 
         return result
 
-    def health(self, part: str) -> Health:
-        """Return who answers for ``part``. Raises BackendUnavailable where none has JetStream."""
-        version = self.call(_version)
+    def health(self, part: str, stream: str) -> Health:
+        """Return who answers for ``part``, be there its ``stream`` or not yet.
+
+        Raises BackendUnavailable where none has JetStream, BackendRefused where the account has
+        none.
+        """
+        version = self.call(lambda client: _version(client, stream))
         return Health(
             part=part,
             address=self.address,
@@ -215,10 +221,10 @@ def _is_denial(error: Exception) -> bool:
     return "permissions violation" in str(error).lower()
 
 
-async def _version(client: Client) -> str:
-    await client.flush(CONNECT_TIMEOUT_S)
-    version, has_jetstream = server_facts(client)
-    if not has_jetstream:
-        # Another server of its cluster may have it.
-        await client.request("$JS.API.INFO", timeout=REQUEST_TIMEOUT_S)
-    return version
+async def _version(client: Client, stream: str) -> str:
+    # Of all the questions the one that also a user with few permissions may ask.
+    reply = await client.request(f"$JS.API.STREAM.INFO.{stream}", timeout=REQUEST_TIMEOUT_S)
+    error = msgspec.json.decode(reply.data).get("error")
+    if error and error.get("err_code") != NO_STREAM:
+        raise APIError.from_error(error)
+    return server_version(client)

@@ -58,7 +58,5 @@ def replicas_in(client: Client) -> int:
     return IN_A_CLUSTER if client._server_info.get("cluster") else 1
 
 
-def server_facts(client: Client) -> tuple[str, bool]:
-    """Return the server's version, and whether it has JetStream."""
-    facts = client._server_info
-    return str(facts.get("version")), bool(facts.get("jetstream"))
+def server_version(client: Client) -> str:
+    return str(client._server_info.get("version"))

@@ -244,34 +244,39 @@ async def make_streams(client: Client, names: Names) -> None:
                 raise
 
 
-async def consumers(client: Client, stream: str) -> list[Facts]:
-    """Return what is known of all consumers of the stream; none where there is no stream.
+async def consumers(client: Client, stream: str) -> tuple[list[Facts], list[str]]:
+    """Return what is known of the consumers of the stream; none where there is no stream.
 
-    Raises ServiceUnavailableError where one is left out, as a cluster does while it has no leader.
+    And the names of those that a cluster cannot ask now, because the server that leads them is
+    away; it waits for them for four seconds. Raises ServiceUnavailableError where they change.
     """
-    listed: list[Facts] = []
+    known: dict[str, Facts] = {}
+    names: list[str] = []
     while True:
         # A page begins with the last one of the page before, or else they changed in between.
-        seam = [facts["name"] for facts in listed[-1:]]
-        start = len(listed) - len(seam)
+        seam = names[-1:]
+        start = len(names) - len(seam)
         try:
             page = await ask(client, f"CONSUMER.LIST.{stream}", {"offset": start})
         except Missing:
-            return []
-        some = page.get("consumers") or []
-        is_short = page.get("missing") or len(some) < min(page["total"] - start, page["limit"])
-        if is_short or [facts["name"] for facts in some[: len(seam)]] != seam:
+            return [], []
+        some = {facts["name"]: facts for facts in page.get("consumers") or []}
+        found = sorted({*some, *(page.get("missing") or [])})
+        if len(found) < min(page["total"] - start, page["limit"]) or found[: len(seam)] != seam:
             raise ServiceUnavailableError(code=503, err_code=UNAVAILABLE)
-        listed += some[len(seam) :]
-        if len(listed) >= page["total"]:
-            return listed
+        known |= some
+        names += found[len(seam) :]
+        if len(names) >= page["total"]:
+            return list(known.values()), [name for name in names if name not in known]
 
 
 async def trim(client: Client, stream: str) -> bool:
     """Drop what every consumer of the stream has acknowledged, if all of them can be asked."""
     try:
-        listed = await consumers(client, stream)
+        listed, silent = await consumers(client, stream)
     except ServiceUnavailableError:
+        return False
+    if silent:
         return False
     if listed:
         floor = min(facts["ack_floor"]["stream_seq"] for facts in listed)

@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from nats.js.errors import ServiceUnavailableError
+
+from recsys_cli.connections.nats_protocol import UNAVAILABLE, text_of
 from recsys_cli.deliveries import PendingEvent
 from recsys_cli.domain import (
     ConsumerStatus,
@@ -98,11 +101,13 @@ class Progress:
 
     async def _status(self, client: Client) -> StreamStatus:
         names = self._names
-        state, dead, consumers = await asyncio.gather(
+        state, dead, (consumers, silent) = await asyncio.gather(
             self._state(client, names.stream),
             self._state(client, names.dead),
             api.consumers(client, names.stream),
         )
+        if self._group.durable in silent:
+            raise ServiceUnavailableError(code=503, err_code=UNAVAILABLE)
         ledgers = await self._ledgers(client, consumers)
         try:
             ours = await self._group.look(client)
@@ -121,7 +126,8 @@ class Progress:
             oldest_pending_ms=oldest.idle_ms(now_ms) if oldest else None,
             dead_letters=dead["messages"],
             consumers=_consumers(ours, now_ms),
-            groups=[_group(c, ledgers.get(c["name"]), now_ms) for c in consumers],
+            groups=[_group(c, ledgers.get(c["name"]), now_ms) for c in consumers]
+            + [GroupStatus(name=text_of(name)) for name in silent],
         )
 
     async def _ledgers(self, client: Client, consumers: Sequence[Facts]) -> dict[str, Ledger]:

@@ -170,7 +170,7 @@ class NatsStream:
         return self._progress.pending(limit, min_idle_ms=min_idle_ms, consumer=consumer)
 
     def health(self) -> Health:
-        return self._connection.health("events")
+        return self._connection.health("events", self._names.stream)
 
     def close(self) -> None:
         self._connection.close()

@@ -50,7 +50,7 @@ class GroupProgress:
             length=length,
             last_entry_id=codec.text(last),
             lag=length if ours is None else ours.lag,
-            pending=0 if ours is None else ours.pending,
+            pending=0 if ours is None else ours.pending or 0,
             oldest_pending_ms=oldest[0][2] if oldest else None,
             dead_letters=self._connection.call("XLEN", redis_letters.key(self._stream)),
             consumers=consumers.get(self._group, []),

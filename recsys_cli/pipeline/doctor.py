@@ -126,7 +126,7 @@ class Doctor:
                 ProductEvent(type=EventType.UPDATE, product_id=i) for i in ids if _exists(i, states)
             ]
             if events:
-                publish_events(self._events, self._catalog, events)
+                publish_events(self._events, self._catalog, events, known={})
             published += len(events)
         return Mended(removed, published)
 

@@ -101,7 +101,7 @@ def import_feeds(
         try:
             with opener() as feed:
                 publisher.publish(
-                    _rows(feed, options, publisher.report.read),
+                    _rows(feed, options, publisher.report),
                     on_rejected=listener.rejected,
                     on_duplicate=listener.duplicate,
                     on_progress=listener.progress,
@@ -122,10 +122,12 @@ def import_feeds(
 
 
 def _rows(
-    feed: Iterable[FeedRow | RejectedRow], options: ImportOptions, already_read: int
+    feed: Iterable[FeedRow | RejectedRow], options: ImportOptions, report: ImportReport
 ) -> Iterator[FeedRow | RejectedRow]:
-    remaining = None if options.limit is None else max(0, options.limit - already_read)
+    remaining = None if options.limit is None else max(0, options.limit - report.read)
     for row in islice(feed, remaining):
+        if options.strict and report.rejected:
+            return  # one that the stream has not taken, which shows a chunk later
         yield row
         if options.strict and isinstance(row, RejectedRow):
             return

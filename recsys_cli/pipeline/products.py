@@ -1,12 +1,15 @@
-"""One product at a time: put, update, remove. Raises UsageError for what no product can have."""
+"""One product at a time: put, update, remove. Raises UsageError for what no product can have.
+
+:func:`created` alone is also for programs, whose arguments are no command line.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from recsys_cli.cleaning import clean_fields, has_text
+from recsys_cli.cleaning import clean_fields, clean_id, has_text
 from recsys_cli.domain import EventType, Position, ProductEvent, filled
-from recsys_cli.errors import UsageError
+from recsys_cli.errors import InvalidProduct
 from recsys_cli.pipeline.given import arguments, given_id
 from recsys_cli.pipeline.publish import changed_fields, publish_events
 from recsys_cli.pipeline.show import not_found, show_product
@@ -19,13 +22,18 @@ def put_product(
     """Publish a create: the whole product, replacing what was there."""
     product_id = given_id(product_id)
     with arguments():
-        present = filled(clean_fields(fields))
+        event = created(product_id, fields)
+    return publish_events(events, catalog, [event])[0]
+
+
+def created(product_id: object, fields: Mapping[str, object]) -> ProductEvent:
+    """Return the event of a whole product. Raises InvalidProduct."""
+    product_id, present = clean_id(product_id), filled(clean_fields(fields))
     if not has_text(present):
-        raise UsageError(
+        raise InvalidProduct(
             f"product {product_id!r} has no text", hint="give it a --name or a --description"
         )
-    event = ProductEvent(type=EventType.CREATE, product_id=product_id, fields=present)
-    return publish_events(events, catalog, [event])[0]
+    return ProductEvent(type=EventType.CREATE, product_id=product_id, fields=present)
 
 
 def update_product(

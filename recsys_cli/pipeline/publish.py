@@ -144,7 +144,7 @@ class FeedPublisher:
         with self._landing(on_progress):
             for chunk in batched(product_ids, CHUNK):
                 gone = [ProductEvent(type=EventType.DELETE, product_id=i) for i in chunk]
-                self._send(gone, {}, {})
+                self._send(gone, {}, self._catalog.get(chunk))
                 on_progress(self.report)
 
     def _reject(self, row: RejectedRow) -> None:
@@ -226,6 +226,8 @@ class FeedPublisher:
         try:
             return flight.events, flight.positions()
         except EventsTooLarge as error:
+            if not flight.rows:
+                raise  # deletes: there is no row to reject
             for place in error.places:
                 row = flight.rows[flight.events[place].product_id]
                 self._reject(_rejected(row, str(error)))
@@ -241,10 +243,13 @@ def publish_events(
 ) -> list[Position]:
     """Append events to the stream, then merge what was accepted into the catalog.
 
-    Raises SettingsError where the catalog belongs to another stream, and ``known`` tells.
+    ``known``: the catalog's states of before. Raises SettingsError where they tell that it belongs
+    to another stream.
     """
+    if known is None:
+        known = catalog.get([event.product_id for event in events])
     positions = processor.publish(events)
-    _merge(catalog, events, positions, known or {})
+    _merge(catalog, events, positions, known)
     return positions
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +12,12 @@ from pathlib import Path
 def replaceable(path: Path) -> Path:
     """Return the file that ``path`` names, be it there or not, through links.
 
-    Raises OSError for a device, a pipe or a folder: renaming a file over a device removes it.
+    Raises OSError for a device, a pipe or a folder: renaming a file over a device removes it. And
+    for a link that leads to itself.
     """
-    file = path.resolve()
+    file = Path(os.path.realpath(path))  # Path.resolve has an error of its own for such a link
+    if file.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     if file.exists() and not file.is_file():
         raise OSError(errno.EINVAL, "it is no regular file")
     return file

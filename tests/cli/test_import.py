@@ -213,9 +213,15 @@ def test_a_catalog_of_another_stream_is_told(
     recsys_embedded("import", feed(tmp_path, "a,Lamp,1"))
     monkeypatch.setenv("EVENT_PROCESSOR_TYPE", "embedded")
     monkeypatch.setenv("CATALOG_TYPE", "redis")
+    without = tmp_path / "without.csv"
+    without.write_text("id,name\nb,Rug\n")
     for command in (
         ["product", "update", "a", "--price", 2],
+        ["product", "put", "a", "--name", "Rug"],
+        ["product", "rm", "a"],
         ["import", feed(tmp_path, "a,Lamp,3")],
+        ["import", "--sync", "--max-delete", "100%", without],
     ):
         said = recsys_embedded(*command, exits=2).err
         assert "the catalog is of another stream: it has changes of 'a' that are later" in said
+        assert "run the same command again" not in said

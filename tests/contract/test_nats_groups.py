@@ -52,8 +52,10 @@ def test_while_a_group_cannot_be_asked_nothing_is_trimmed(
     for _ in range(2):
         events.acknowledge(events.receive("c", 1, 0))
     assert len(lists) == 1, "nor does every batch wait for it"
-    with pytest.raises(BackendUnavailable):
-        events.status()
+    groups = {group.name: group for group in events.status().groups}
+    assert groups["other"].lag is None
+    assert not groups["other"].seems_unused, "nothing is known of it"
+    assert groups[GROUP].lag == 0
     monkeypatch.undo()
     assert events.status().length == 2
     opened("other")
@@ -85,6 +87,22 @@ def test_a_group_that_slips_from_one_page_of_the_list_to_another_loses_nothing(
     monkeypatch.setattr(nats_api, "ask", change_the_first_page)
     events.acknowledge(events.receive("c", 1, 0))
     assert len(slipping.receive("c", 1, 0)) == 1
+
+
+def test_a_group_of_our_own_that_cannot_be_asked_is_not_told_from_memory(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = opened()
+
+    async def without_ours(client: Client, call: str, *request: Any) -> nats_api.Facts:
+        facts = await ask(client, call, *request)
+        if call.startswith("CONSUMER.LIST"):
+            return facts | {"consumers": [], "missing": [GROUP]}
+        return facts
+
+    monkeypatch.setattr(nats_api, "ask", without_ours)
+    with pytest.raises(BackendUnavailable):
+        events.status()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from recsys_cli.deliveries import LostEvent, UndecodableEvent
 from recsys_cli.domain import ProductEvent
 from recsys_cli.errors import BackendUnavailable, EventsTooLarge, GroupMissing
 from recsys_cli.events import nats_api, nats_group
+from recsys_cli.events.nats_names import encode
 from recsys_cli.events.nats_stream import NatsStream
 from tests.contract.nats_streams import GROUP, NAME, SENT, Open, changed, names, opened, sent
 from tests.nats_server import NatsServer
@@ -134,6 +135,27 @@ def test_an_event_larger_than_the_server_takes_is_refused_before_any_is_sent(ope
     assert list(refused.value.places) == [1]
     assert "max_payload" in refused.value.hint
     assert events.status().length == 0
+
+
+def test_an_event_larger_than_the_stream_takes_is_refused_before_any_is_sent(
+    opened: Open, nats_server: NatsServer
+) -> None:
+    """As an operator may have made it; the message id counts, however long the product's id is."""
+
+    async def limit(client: Client) -> None:
+        jetstream = client.jetstream()
+        config = (await jetstream.stream_info(NAME)).config
+        await jetstream.update_stream(config, max_msg_size=2_000)
+
+    events = opened()
+    nats_server.ask(limit)
+    with pytest.raises(EventsTooLarge, match=r"larger than NATS takes here \(1,744") as refused:
+        events.publish([changed("a", "Lamp"), changed("b", "x" * 1_700)])
+    assert list(refused.value.places) == [1]
+    assert "max_msg_size" in refused.value.hint
+    assert events.status().length == 0
+    room = 1_744 - len(encode(changed("é" * 120, "").as_text()))
+    assert events.publish([changed("é" * 120, "x" * room)])
 
 
 def fetched_by_one_that_dies(server: NatsServer, count: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
+from recsys_cli.pipeline.publish import CHUNK
 from recsys_cli.settings import load
 from recsys_cli.wiring import Backends
 from tests.commands import Recsys
@@ -106,6 +107,38 @@ def test_a_product_too_large_for_the_server_is_rejected_and_the_others_land(
         refused = recsys_embedded(
             "product", "put", "p9", "--name", "Lamp", "--description", "x" * 60_000, exits=5
         )
+        assert "max_payload" in refused.err
+
+
+def test_a_strict_import_stops_soon_after_a_product_too_large_for_the_server(
+    recsys_embedded: Recsys, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    feed = tmp_path / "feed.csv"
+    rows = [f"p{n},Lamp {n},{'x' * (60_000 if n == 1 else 5)}\n" for n in range(4 * CHUNK)]
+    feed.write_text("id,name,description\n" + "".join(rows))
+    with running_nats("max_payload: 65536") as server:
+        monkeypatch.setenv("EVENT_PROCESSOR_TYPE", "nats")
+        monkeypatch.setenv("NATS_URL", server.url)
+        imported = recsys_embedded("import", feed, "--strict", "--json", exits=3).json
+        assert imported["rejected"] == 1
+        assert imported["created"] == 2 * CHUNK - 1
+
+
+def test_deletes_that_the_server_does_not_take_any_more_end_with_a_sentence(
+    recsys_embedded: Recsys, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    feed = tmp_path / "feed.csv"
+    feed.write_text("id,name\np1,Lamp\np2,Rug\n")
+    with running_nats() as server:
+        monkeypatch.setenv("EVENT_PROCESSOR_TYPE", "nats")
+        monkeypatch.setenv("NATS_URL", server.url)
+        recsys_embedded("import", feed)
+        server.stop()
+        server.config = "max_payload: 8192"
+        server.start()
+        feed.write_text("id,name\np1,Lamp\n")
+        refused = recsys_embedded("import", feed, "--sync", "--max-delete", "1", exits=5)
+        assert "larger than NATS takes here (0 bytes)" in refused.err
         assert "max_payload" in refused.err
 
 

@@ -173,7 +173,7 @@ def test_ctrl_c_ends_a_call(connection: NatsConnection) -> None:
 def test_a_process_that_does_not_close_ends_all_the_same(server: NatsServer) -> None:
     code = (
         "from recsys_cli.connections.nats import NatsConnection\n"
-        f"print(NatsConnection({server.url!r}).health('events').version)"
+        f"print(NatsConnection({server.url!r}).health('events', 'any').version)"
     )
     command = [sys.executable, "-X", "dev", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
@@ -242,12 +242,26 @@ def test_what_was_denied_to_nobody_waiting_is_told_to_the_next(
         assert connection.call(ping) == "pong"
 
 
+def test_an_account_without_jetstream_says_so() -> None:
+    config = (
+        "accounts { SYS { users: [{ user: sys, password: s }] }\n"
+        "SHOP { users: [{ user: shop, password: p }] } }\nsystem_account: SYS\n"
+    )
+    with running_nats(config) as server:
+        connection = NatsConnection(server.url, user="shop", password="p")  # noqa: S106
+        try:
+            with pytest.raises(BackendRefused, match="switched off for this account"):
+                connection.health("events", "any")
+        finally:
+            connection.close()
+
+
 def test_a_server_without_jetstream_says_so() -> None:
     with running_nats(jetstream=False) as server:
         connection = NatsConnection(server.url)
         try:
             with pytest.raises(BackendUnavailable, match="nobody answers for JetStream") as error:
-                connection.health("events")
+                connection.health("events", "any")
             assert "nats-server -js" in error.value.hint
         finally:
             connection.close()

@@ -10,6 +10,7 @@ import pytest
 
 import recsys_cli
 from recsys_cli import ProductEventConsumer, ProductEventProducer
+from recsys_cli.errors import InvalidProduct
 from tests.servers import RedisServer, wait_until
 
 
@@ -62,6 +63,15 @@ def test_updates_and_deletes_arrive() -> None:
     producer.publish_product_deleted("k-1")
     ProductEventConsumer().run(drain=True)
     assert store.get_product_embedding("k-1") is None
+
+
+def test_what_is_no_product_is_told_as_such() -> None:
+    producer = ProductEventProducer()
+    for product in ({"id": "", "name": "Kettle"}, {"id": "k-1"}, {"id": "k-1", "price": -1}):
+        with pytest.raises(InvalidProduct):
+            producer.publish_product_created(product)
+    with pytest.raises(InvalidProduct):
+        producer.publish_product_updated("k-1", {"price": -1})
 
 
 def test_a_background_consumer_starts_and_stops() -> None:

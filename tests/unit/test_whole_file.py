@@ -32,6 +32,14 @@ def test_what_fails_leaves_the_old(file: Path) -> None:
     assert list(file.parent.iterdir()) == [file]
 
 
+def test_a_link_to_itself_is_no_file(file: Path) -> None:
+    link = file.with_name("link")
+    link.symlink_to(link)
+    with pytest.raises(OSError, match="symbolic links"), whole_file(link):
+        pass
+    assert link.is_symlink()
+
+
 def test_a_link_stays_one(file: Path) -> None:
     link = file.with_name("link")
     link.symlink_to(file)
