@@ -101,7 +101,9 @@ BEGIN
             PERFORM pgmq.create(stream_queue);
         END IF;
         SELECT substr(tgname, length('recsys_fan_out_') + 1) INTO other FROM pg_trigger
-        WHERE tgrelid = to_regclass(messages) AND starts_with(tgname, 'recsys_fan_out_');
+        WHERE tgrelid = to_regclass(messages) AND starts_with(tgname, 'recsys_fan_out_')
+          -- Ours is there where another of us was faster.
+          AND tgname <> trigger_name;
         IF FOUND THEN
             RAISE 'the queue % is that of the schema %', stream_queue, other
             USING HINT = 'set PRODUCT_STREAM_KEY to a name that only this schema has';
