@@ -179,6 +179,24 @@ def test_a_worker_goes_on_beside_a_re_embed(
     assert len(recsys_embedded("similar", "lamp", "--json").json["neighbors"]) == 3
 
 
+def test_a_policy_with_a_subquery_goes_with_a_re_embed(shop: PostgresServer) -> None:
+    with shop.client() as client:
+        client.execute(
+            f"CREATE POLICY others ON recsys.product_vectors_1 TO {NOBODY} USING (EXISTS"
+            " (SELECT FROM recsys.products AS p WHERE p.id = product_id))".encode()
+        )
+    with backends(shop, "postgres") as operator:
+        generations = operator.get_generations()
+        token = generations.lock("operator", 60_000)
+        number = generations.begin(token, "any", IndexSpec()).number
+    with shop.client() as client:
+        found = client.execute(
+            "SELECT qual FROM pg_policies WHERE policyname = 'others' AND tablename = %s",
+            [f"product_vectors_{number}"],
+        ).fetchall()
+    assert f"p.id = product_vectors_{number}.product_id" in str(found)
+
+
 @pytest.mark.parametrize("needless", grants())
 def test_a_worker_needs_each_permission(shop: PostgresServer, needless: str) -> None:
     with shop.client() as client:
