@@ -35,6 +35,9 @@ NEIGHBOR_IS_STRONG = 0.75
 LONGEST_SCHEMA_BYTES = 48
 """A trigger is named after the schema, and Postgres cuts what is longer than 63 bytes."""
 
+_CUTTING_SQL = ("%", "$$")
+"""The driver takes the one for the place of a value, and a block of SQL ends at the other."""
+
 SECRETS = frozenset(
     {"nats_password", "nats_token", "pinecone_api_key", "redis_password", "supabase_db_url"}
 )
@@ -276,12 +279,16 @@ def _refuse_schema(settings: Settings) -> None:
     """A shop's own table ``products`` must not be taken for that of recsys."""
     schema = settings.supabase_schema
     size = len(schema.encode(errors="replace"))
-    if schema != "public" and size <= LONGEST_SCHEMA_BYTES:
+    cutting = [mark for mark in _CUTTING_SQL if mark in schema]
+    if schema != "public" and size <= LONGEST_SCHEMA_BYTES and not cutting:
         return
-    why = "where a shop has its own tables" if schema == "public" else f"which has {size} bytes"
+    why = f"which has {cutting[0]}" if cutting else f"which has {size} bytes"
+    if schema == "public":
+        why = "where a shop has its own tables"
     raise SettingsError(
         f"SUPABASE_SCHEMA ({settings.origins.get('supabase_schema')}) is {schema!r}, {why}",
-        hint=f"name a schema for recsys alone, of {LONGEST_SCHEMA_BYTES} bytes at most",
+        hint=f"name a schema for recsys alone, of {LONGEST_SCHEMA_BYTES} bytes at most,"
+        " without % and $$",
     )
 
 
