@@ -15,7 +15,7 @@ BEGIN
             || regexp_replace(
                 coalesce(' USING (' || qual || ')', '')
                     || coalesce(' WITH CHECK (' || with_check || ')', ''),
-                '\m' || {like_name} || '\.', {name} || '.', 'g')
+                '[[:<:]]' || {like_name} || '[.]', {name} || '.', 'g')
         FROM pg_policies WHERE schemaname = {schema_name} AND tablename = {like_name}
     LOOP
         EXECUTE statement;
