@@ -35,6 +35,9 @@ NEIGHBOR_IS_STRONG = 0.75
 LONGEST_SCHEMA_BYTES = 48
 """A trigger is named after the schema, and Postgres cuts what is longer than 63 bytes."""
 
+_CUTTING_SQL = ("%", "$$")
+"""The driver takes the one for the place of a value, and a block of SQL ends at the other."""
+
 SECRETS = frozenset(
     {"nats_password", "nats_token", "pinecone_api_key", "redis_password", "supabase_db_url"}
 )
@@ -274,15 +277,22 @@ def _refuse_plain_text(settings: Settings) -> None:
 
 def _refuse_schema(settings: Settings) -> None:
     """A shop's own table ``products`` must not be taken for that of recsys."""
+    if "supabase" not in settings._backends.values():
+        return
     schema = settings.supabase_schema
     size = len(schema.encode(errors="replace"))
-    is_sound = schema != "public" and size <= LONGEST_SCHEMA_BYTES
-    if is_sound or "supabase" not in settings._backends.values():
+    if schema == "public":
+        why = "where a shop has its own tables"
+    elif size > LONGEST_SCHEMA_BYTES:
+        why = f"which has {size} bytes"
+    elif cutting := [mark for mark in _CUTTING_SQL if mark in schema]:
+        why = f"which has {cutting[0]}"
+    else:
         return
-    why = "where a shop has its own tables" if schema == "public" else f"which has {size} bytes"
     raise SettingsError(
         f"SUPABASE_SCHEMA ({settings.origins.get('supabase_schema')}) is {schema!r}, {why}",
-        hint=f"name a schema for recsys alone, of {LONGEST_SCHEMA_BYTES} bytes at most",
+        hint=f"name a schema for recsys alone, of {LONGEST_SCHEMA_BYTES} bytes at most,"
+        " without % and $$",
     )
 
 

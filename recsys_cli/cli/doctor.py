@@ -36,7 +36,7 @@ def doctor(
     """
     from recsys_cli.pipeline.doctor import Doctor, Mended
 
-    with options.backends(redis) as opened, exiting_on_signals():
+    with options.backends(redis, wait_visible=fix) as opened, exiting_on_signals():
         _point_out(opened.settings)
         physician = Doctor(
             opened.get_event_processor(),

@@ -111,11 +111,12 @@ class ControlPlane:
             },
         )
         try:
-            with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
+            try:
+                answer = self._opener.open(request, timeout=_TIMEOUT_S)
+            except HTTPError as error:
+                answer = error  # which is an answer too
+            with answer:
                 return answer.status, answer.read()
-        except HTTPError as error:
-            with error:
-                return error.code, error.read()
         except (URLError, OSError, http.client.HTTPException) as error:
             raise BackendUnavailable(
                 f"no answer from Pinecone at {self._address}: {reason(error)}",

@@ -201,8 +201,10 @@ class PostgresConnection:
 
     def _make(self, session: Session, part: Part) -> None:
         """Make the part where it is missing: one at a time, and all of it or nothing."""
-        with session.transaction():
-            if not self._is_there(session, part):
+        # The first look is no part of the transaction. So the second is the first in it to open a
+        # table, and lets the server forget that by its cache another's work is not there.
+        if not self._is_there(session, part):
+            with session.transaction():
                 session.execute("SELECT pg_advisory_xact_lock(%s)", [_FIRST_USE_LOCK])
                 if not self._is_there(session, part):
                     session.execute(self.query(part.ddl))
@@ -210,13 +212,12 @@ class PostgresConnection:
         self._ready.add(part.table)
 
     def _is_there(self, session: Session, part: Part) -> bool:
-        if part.table in self._damaged:
-            return False
-        row = session.execute(
-            "SELECT to_regclass(format('%%I.%%I', %s::text, %s::text)) IS NOT NULL",
-            [self.schema, part.table],
-        ).fetchone()
-        return bool(row and row[0])
+        found = session.execute(
+            "SELECT FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace"
+            " WHERE relname = %s::name AND nspname = %s::name",
+            [part.table, self.schema],
+        )
+        return found.rowcount > 0 and part.table not in self._damaged
 
 
 def remade(run: Callable[[], _T]) -> _T:

@@ -101,16 +101,19 @@ BEGIN
             PERFORM pgmq.create(stream_queue);
         END IF;
         SELECT substr(tgname, length('recsys_fan_out_') + 1) INTO other FROM pg_trigger
-        WHERE tgrelid = to_regclass(messages) AND starts_with(tgname, 'recsys_fan_out_');
+        WHERE tgrelid = to_regclass(messages) AND starts_with(tgname, 'recsys_fan_out_')
+          -- Ours is there where another of us was faster.
+          AND tgname <> trigger_name;
         IF FOUND THEN
             RAISE 'the queue % is that of the schema %', stream_queue, other
             USING HINT = 'set PRODUCT_STREAM_KEY to a name that only this schema has';
         END IF;
-        -- By the clock: a queue that was dropped goes on behind the positions it had.
+        -- By the clock: a queue that was dropped goes on behind the positions it had. As given
+        -- already, so that what another program has sent before is not beyond the last one.
         numbers := pg_get_serial_sequence(messages, 'msg_id');
         PERFORM setval(numbers, greatest(
-            pg_sequence_last_value(numbers) + 1,
-            (extract(epoch FROM clock_timestamp()) * 1000000)::bigint), false);
+            pg_sequence_last_value(numbers),
+            (extract(epoch FROM clock_timestamp()) * 1000000)::bigint));
         EXECUTE format(
             'CREATE OR REPLACE TRIGGER %I AFTER INSERT ON %s REFERENCING NEW TABLE AS added '
             'FOR EACH STATEMENT EXECUTE FUNCTION %I.fan_out(%L)',

@@ -21,7 +21,7 @@ from recsys_cli.domain import (
     StoredEmbedding,
     utc_now,
 )
-from recsys_cli.errors import RecsysError
+from recsys_cli.errors import BackendRefused, RecsysError
 from recsys_cli.generations import Generation, GenerationState
 from recsys_cli.merge import ProductState
 from recsys_cli.ports import Catalog, Embedding, EmbeddingModel, VectorStore
@@ -134,7 +134,9 @@ def _clear_dropped(before: Sequence[Target], now: Sequence[Target]) -> None:
     left = {target.generation.number for target in now}
     for target in before:
         if target.generation.number not in left and target.vectors.dimension() is None:
-            target.vectors.drop_index(embeddings=True)
+            # Who may not drop it need not: where it is still there, the next run sees to it.
+            with contextlib.suppress(BackendRefused):
+                target.vectors.drop_index(embeddings=True)
 
 
 def _begin_store(

@@ -1,4 +1,5 @@
 -- Whoever may use the table like_name may use this one in the same way: privileges and policies.
+-- In a subquery a policy names the table before its columns.
 DO $$
 DECLARE
     statement text;
@@ -11,8 +12,10 @@ BEGIN
         UNION ALL
         SELECT format('CREATE POLICY %I ON %s AS %s FOR %s TO %s', policyname, {regclass},
             permissive, cmd, (SELECT string_agg(quote_ident(role), ', ') FROM unnest(roles) AS role))
-            || coalesce(' USING (' || qual || ')', '')
-            || coalesce(' WITH CHECK (' || with_check || ')', '')
+            || regexp_replace(
+                coalesce(' USING (' || qual || ')', '')
+                    || coalesce(' WITH CHECK (' || with_check || ')', ''),
+                '[[:<:]]' || {like_name} || '[.]', {name} || '.', 'g')
         FROM pg_policies WHERE schemaname = {schema_name} AND tablename = {like_name}
     LOOP
         EXECUTE statement;

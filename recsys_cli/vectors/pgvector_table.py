@@ -118,8 +118,12 @@ class Table:
     def make_like(self, session: Session, other: Table, dimension: int) -> None:
         """Make the table, for whoever may use the ``other``."""
         session.execute(self._connection.query(self.part(dimension).ddl))
-        regclass, like = sql.Literal(self.regclass(self.name)), sql.Literal(other.name)
-        session.execute(self.query(_ACCESS, regclass=regclass, like_name=like))
+        names = {
+            "regclass": sql.Literal(self.regclass(self.name)),
+            "name": sql.Literal(self.name),
+            "like_name": sql.Literal(other.name),
+        }
+        session.execute(self.query(_ACCESS, **names))
 
     def query(self, text: str, **names: sql.Composable) -> sql.Composed:
         """Return the statement with {schema}, {table}, {extension} and the names put in."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -230,6 +231,22 @@ def test_a_table_that_was_dropped_is_missed_and_made_again(
         store.search(row, 1)
     store.create_index(SPEC)
     assert ids(store.search(row, 1)) == ["a"]
+
+
+def test_who_make_one_table_at_once_all_do(
+    connection: PostgresConnection, postgres_server: PostgresServer
+) -> None:
+    # Each knows by now that there is none, and has it from the cache of its session.
+    connections = [PostgresConnection(postgres_server.url, schema="recsys") for _ in range(4)]
+    stores = [opened(one) for one in (connection, *connections)]
+    for number, one in enumerate((connection, *connections)):
+        Pgvector(one, index=f"warm-{number}", dimension=DIMENSION).create_index(SPEC)
+    assert [store.dimension() for store in stores] == [None] * 5
+    with ThreadPoolExecutor(len(stores)) as pool:
+        made = [pool.submit(store.create_index, SPEC) for store in stores]
+    assert sorted(one.result() for one in made) == [False] * 4 + [True]
+    for one in connections:
+        one.close()
 
 
 def test_a_schema_that_was_dropped_is_made_again(

@@ -119,6 +119,26 @@ def test_two_schemas_do_not_read_one_queue(
             client.execute("DROP SCHEMA second CASCADE")
 
 
+def test_two_who_open_a_new_stream_at_once_both_do(
+    ours: EventProcessor,
+    supabase_backend: SupabaseBackend,
+    closing: Callable[[object], None],
+    postgres_session: PostgresServer,
+) -> None:
+    second = supabase_backend.events()
+    closing(second)
+    drop_queue(postgres_session, MAIN)
+    sent: list[object] = []
+    with postgres_session.client() as client:
+        with client.transaction():
+            client.execute("SELECT recsys.open_stream('product:updates', %s)", [MAIN])
+            waiting = threading.Thread(target=lambda: sent.extend(second.publish(changed("p-1"))))
+            waiting.start()
+            wait_until(lambda: somebody_waits(client), 20, "it waits for who is faster")
+        waiting.join(20)
+    assert [d.position for d in ours.receive("a", 10, 0)] == sent != []
+
+
 def test_who_acknowledges_and_who_renews_do_not_wait_crosswise(
     ours: EventProcessor, postgres_session: PostgresServer
 ) -> None:

@@ -58,6 +58,23 @@ def test_plain_pgmq_reaches_every_group_at_one_position(
         assert delivery.event.fields == {"name": "Lamp"}
 
 
+def test_what_was_sent_before_we_came_is_waiting_too(
+    supabase_backend: SupabaseBackend,
+    postgres_session: PostgresServer,
+    closing: Callable[[object], None],
+) -> None:
+    with postgres_session.client() as client:
+        client.execute("SELECT pgmq.create('product_updates')")
+        client.execute("SELECT pgmq.send('product_updates', %s::jsonb)", [SENT])
+    events = supabase_backend.events()
+    closing(events)
+    events.create_group()
+    ((position, event),) = events.backlog()
+    assert isinstance(event, ProductEvent)
+    assert position <= Position.parse(events.status().last_entry_id)
+    assert events.publish([gone("p-2")]) > [position]
+
+
 def test_other_programs_read_what_we_publish(
     events: EventProcessor,
     postgres_session: PostgresServer,

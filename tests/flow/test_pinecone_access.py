@@ -135,6 +135,15 @@ def test_an_answer_that_is_not_pinecones_is_said_to_be_none(
             call()
 
 
+@pytest.mark.parametrize("status", [200, 403, 500])
+def test_half_an_answer_of_the_control_plane_is_none(
+    status: int, pinecone_index: PineconeIndex, pinecone_server: PineconeServer
+) -> None:
+    pinecone_server.fail_next(status, headers={"content-length": "99", "connection": "close"})
+    with pytest.raises(BackendUnavailable, match="IncompleteRead"):
+        pinecone_index.make("shop", 384)
+
+
 @on_pinecone
 def test_a_broken_answer_is_not_the_fault_of_an_event(
     recsys: Recsys, pinecone_server: PineconeServer

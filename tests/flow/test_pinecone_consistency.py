@@ -350,3 +350,23 @@ def test_another_generation_is_filled_and_serves_over_stale_reads(
     assert stocked("product", "show", "p0", "--json").json["name"] == "Reading lamp"
     neighbors = stocked("similar", "p1", "--json").json["neighbors"]
     assert "Reading lamp" in [neighbor["name"] for neighbor in neighbors]
+
+
+def test_what_is_newer_than_the_catalog_is_made_anew_though_reads_are_late(
+    stocked: Recsys,
+    fast: Consumer,
+    pinecone_server: PineconeServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pinecone, "_LONGEST_LOOK_S", 0.01)
+    # Somebody's catalog is lost, in which this product had changed many times.
+    held(pinecone_server)["p0"]["metadata"]["position"] = "1000000-0"
+
+    def late(path: str) -> None:
+        if path == DELETE:
+            pinecone_server.data.show_stale([True] * 20)
+
+    pinecone_server.before = late
+    stocked("doctor", "--fix")
+    stocked("consume", "--drain")
+    assert_newest(pinecone_server, fast, "p0")

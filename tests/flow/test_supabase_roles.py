@@ -12,6 +12,8 @@ import pytest
 from recsys_cli.domain import EventType, IndexSpec, Product, ProductEvent
 from recsys_cli.errors import BackendRefused
 from recsys_cli.generations import GenerationState
+from recsys_cli.pipeline.embed import Target, begin, finish
+from recsys_cli.pipeline.model import SharedModels
 from recsys_cli.pipeline.products import put_product
 from recsys_cli.settings import load
 from recsys_cli.wiring import Backends
@@ -177,6 +179,45 @@ def test_a_worker_goes_on_beside_a_re_embed(
         assert [g.number for g in found if g.state is GenerationState.SERVING] == [3]
     monkeypatch.setenv("SUPABASE_DB_URL", shop.url_at(shop.port, user=f"{WORKER}:PASSWORD"))
     assert len(recsys_embedded("similar", "lamp", "--json").json["neighbors"]) == 3
+
+
+def test_a_worker_leaves_a_generation_alone_that_got_no_index(shop: PostgresServer) -> None:
+    with backends(shop, WORKER) as worker, backends(shop, "postgres") as operator:
+        events, catalog = worker.get_event_processor(), worker.get_catalog()
+        put_product(events, catalog, "lamp", {"name": "Lamp"})
+        consume(worker)
+        generations, models = worker.get_generations(), worker.get_model_factory()
+
+        def look() -> list[Target]:
+            model = SharedModels(events, catalog, models).current()
+            followed = [g for g in generations.all() if g.is_followed]
+            return [Target(g, generations.store(g), model) for g in followed]
+
+        token = operator.get_generations().lock("operator", 60_000)
+        operator.get_generations().begin(token, "any", IndexSpec())
+        begun = begin(catalog.get(["lamp"]), look())
+        assert len(begun.targets) == 2
+        # As if the run was refused its index, or killed.
+        operator.get_generations().unlock(token)
+        finish(begun, catalog, look)
+
+
+def test_a_policy_with_a_subquery_goes_with_a_re_embed(shop: PostgresServer) -> None:
+    with shop.client() as client:
+        client.execute(
+            f"CREATE POLICY others ON recsys.product_vectors_1 TO {NOBODY} USING (EXISTS"
+            " (SELECT FROM recsys.products AS p WHERE p.id = product_id))".encode()
+        )
+    with backends(shop, "postgres") as operator:
+        generations = operator.get_generations()
+        token = generations.lock("operator", 60_000)
+        number = generations.begin(token, "any", IndexSpec()).number
+    with shop.client() as client:
+        found = client.execute(
+            "SELECT qual FROM pg_policies WHERE policyname = 'others' AND tablename = %s",
+            [f"product_vectors_{number}"],
+        ).fetchall()
+    assert f"p.id = product_vectors_{number}.product_id" in str(found)
 
 
 @pytest.mark.parametrize("needless", grants())

@@ -176,11 +176,13 @@ def test_an_api_key_in_clear_is_warned_of() -> None:
     assert said("http://127.0.0.1:5080") == []
 
 
-@pytest.mark.parametrize("schema", ["public", "x" * 49, "ä" * 25])
-def test_a_schema_that_others_use_or_that_is_too_long_is_refused(schema: str) -> None:
+@pytest.mark.parametrize("schema", ["public", "x" * 49, "ä" * 25, "a%sb", "a$$b"])
+def test_a_schema_that_others_use_or_that_no_statement_can_name_is_refused(schema: str) -> None:
     assert load({}, {"SUPABASE_SCHEMA": "ä" * 24}).supabase_schema
     assert load({}, {"SUPABASE_SCHEMA": schema}).supabase_schema, "nothing is on Supabase"
     used = {"SUPABASE_SCHEMA": schema, "CATALOG_TYPE": "supabase"}
     with pytest.raises(SettingsError, match=r"SUPABASE_SCHEMA \(environment\) is") as error:
         load({}, used)
-    assert error.value.hint == "name a schema for recsys alone, of 48 bytes at most"
+    assert error.value.hint == (
+        "name a schema for recsys alone, of 48 bytes at most, without % and $$"
+    )
