@@ -39,6 +39,11 @@ def clean_text(value: object) -> str:
     return text.replace("\0", "").strip()
 
 
+def clean_line(value: object) -> str:
+    """Return ``value`` as names and categories are: clean text on one line."""
+    return one_line(clean_text(value))
+
+
 def one_line(text: str) -> str:
     """Return clean text with every run of white space in it as one space."""
     # Of all white space, only the space itself is printable.
@@ -90,8 +95,8 @@ def clean_fields(raw: Mapping[str, object]) -> Fields:
         elif value is None:
             fields[name] = None
         else:
-            text = clean_text(value)
-            fields[name] = (one_line(text) if name in _ONE_LINE else text) or None
+            text = clean_line(value) if name in _ONE_LINE else clean_text(value)
+            fields[name] = text or None
             size += len(text)
         size += len(name)
     if size > MAY_BE_TOO_LONG:

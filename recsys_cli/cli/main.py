@@ -11,7 +11,7 @@ import typer
 
 from recsys_cli.cli import options, streams
 from recsys_cli.cli.commands import Commands
-from recsys_cli.errors import RecsysError
+from recsys_cli.errors import RecsysError, UsageError
 
 app = typer.Typer(
     name="recsys",
@@ -67,3 +67,9 @@ def main() -> None:
 
         render.error(error)
         sys.exit(error.exit_code)
+    except UnicodeEncodeError:
+        # What comes from feeds and streams has passed recsys_cli.cleaning.
+        from recsys_cli.cli import render
+
+        render.error(UsageError("an argument or a setting has bytes that are no UTF-8"))
+        sys.exit(UsageError.exit_code)

@@ -123,6 +123,7 @@ def similar(
     redis: options.RedisUrl = None,
 ) -> None:
     """Show the products closest to one, or to a text, by cosine similarity."""
+    from recsys_cli.cleaning import clean_line
     from recsys_cli.domain import SearchFilter
     from recsys_cli.pipeline.similar import Query, parse_attributes
     from recsys_cli.settings import NEIGHBOR_IS_STRONG
@@ -134,10 +135,10 @@ def similar(
     if price_min is not None and price_max is not None and price_min > price_max:
         raise UsageError(f"--price-min {price_min:g} is above --price-max {price_max:g}")
     filter_ = SearchFilter(
-        category=category,
+        category=None if category is None else clean_line(category),
         price_min=price_min,
         price_max=price_max,
-        exclude_categories=tuple(exclude_category or ()),
+        exclude_categories=tuple(map(clean_line, exclude_category or ())),
         attributes=parse_attributes(where or []),
     )
     with options.backends(redis) as opened:

@@ -27,5 +27,24 @@ def test_help_says_what_chooses_a_backend(recsys_embedded: Recsys) -> None:
         assert name in said
 
 
+@pytest.mark.parametrize(
+    ("arguments", "setting"),
+    [
+        (["pending", "--consumer", "\udcff"], {}),
+        (["reembed", "--attribute", "\udcff"], {}),
+        (["lag"], {"PRODUCT_STREAM_KEY": "\udcff"}),
+    ],
+)
+def test_bytes_that_are_no_text_end_with_a_sentence(
+    arguments: list[str],
+    setting: dict[str, str],
+    recsys_embedded: Recsys,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in setting.items():
+        monkeypatch.setenv(name, value)
+    assert "bytes that are no UTF-8" in recsys_embedded(*arguments, exits=2).err
+
+
 def test_there_are_numbers() -> None:
     assert ("similar", "--price-min") in NUMBERS

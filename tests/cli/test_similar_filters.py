@@ -83,6 +83,15 @@ def test_categories_can_be_left_out(shop: Recsys) -> None:
     assert set(left) == {"tv-2", "tv-3", "tv-4"}
 
 
+def test_categories_are_cleaned_as_those_of_products_are(shop: Recsys) -> None:
+    shop("product", "put", "tv-6", "--name", "Television", "--category", "Te\u0301le\u0301  neuf ")
+    shop("consume", "--drain")
+    for written in ("T\xe9l\xe9 neuf", "Te\u0301le\u0301  neuf "):
+        assert ids(shop, "--category", written) == ["tv-6"]
+        assert "tv-6" not in ids(shop, "--exclude-category", written)
+    assert ids(shop, "--category", "\udcff") == []
+
+
 def test_variants_are_collapsed(shop: Recsys) -> None:
     every = ids(shop)
     distinct = ids(shop, "--distinct", "brand")
