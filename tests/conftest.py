@@ -67,10 +67,14 @@ def redis_server(_redis_session: RedisServer) -> RedisServer:
 
 
 @pytest.fixture
-def pinecone_server() -> Iterator[PineconeServer]:
+def pinecone_server(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[PineconeServer]:
     """A running stand-in for Pinecone, with an empty index of 384 dimensions."""
     from tests.pinecone_server import PineconeServer
 
+    # Each client reads all it could trust, though nothing is encrypted here: let that be little.
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
     with PineconeServer(dimension=384).running() as server:
         yield server
 

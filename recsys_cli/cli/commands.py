@@ -6,6 +6,7 @@ may take. So each has its line of that help here; a test compares them with the 
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from typing import Any, cast
 
@@ -99,17 +100,22 @@ class ListedCommand(TyperCommand):
 
     def load(self) -> TyperCommand | TyperGroup:
         """Return the command itself, with its options."""
-        module, _, attribute = self.place.partition(":")
-        found = getattr(import_module(f"{__package__}.{module}"), attribute)
-        if isinstance(found, typer.Typer):
-            return typer.main.get_group(found)
-        alone = typer.Typer(add_completion=False)
-        alone.command(self.name)(found)
-        return cast(TyperCommand, typer.main.get_command(alone))
+        return _loaded(self.name, self.place)
 
     def make_context(self, *arguments: Any, **extra: Any) -> Any:
         """Let the command itself go on: to run, to show help or to complete, all begin here."""
         return self.load().make_context(*arguments, **extra)
+
+
+@cache
+def _loaded(name: str | None, place: str) -> TyperCommand | TyperGroup:
+    module, _, attribute = place.partition(":")
+    found = getattr(import_module(f"{__package__}.{module}"), attribute)
+    if isinstance(found, typer.Typer):
+        return typer.main.get_group(found)
+    alone = typer.Typer(add_completion=False)
+    alone.command(name)(found)
+    return cast(TyperCommand, typer.main.get_command(alone))
 
 
 class Commands(TyperGroup):

@@ -62,7 +62,8 @@ def access(
     return Access(
         servers=[f"{scheme}://{host}" for host in hosts],
         address=",".join(hosts),
-        options=login | {"tls": _context(ca_certs)},
+        # Without one the driver makes its own where a server asks for TLS.
+        options=login | ({"tls": _context(ca_certs)} if wants_tls else {}),
         is_encrypted=wants_tls,
         has_login=bool(login),
     )
