@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from nats.errors import NoRespondersError
 from nats.js.api import StreamConfig
@@ -18,6 +18,7 @@ from recsys_cli.connections.nats_protocol import (
     REQUEST_TIMEOUT_S,
     STREAM_EXISTS,
     WRONG_SEQUENCE,
+    told,
 )
 
 if TYPE_CHECKING:
@@ -126,10 +127,7 @@ async def purge(client: Client, stream: str, subject: str, up_to: int | None = N
     reply = await client.request(
         f"$JS.API.STREAM.PURGE.{stream}", json.dumps(request).encode(), timeout=REQUEST_TIMEOUT_S
     )
-    answer: dict[str, Any] = json.loads(reply.data)
-    if "error" in answer:
-        raise APIError.from_error(answer["error"])
-    return int(answer.get("purged", 0))
+    return int(told(reply).get("purged", 0))
 
 
 def room(client: Client) -> int:

@@ -60,6 +60,11 @@ def main() -> None:
     try:
         try:
             app(prog_name="recsys")
+        except UnicodeEncodeError as error:
+            # Lone surrogates stand for such bytes; recsys_cli.cleaning lets none of a feed pass.
+            if error.reason != "surrogates not allowed":
+                raise
+            raise UsageError("an argument or a setting has bytes that are no UTF-8") from error
         finally:
             streams.finish()
     except RecsysError as error:
@@ -67,9 +72,3 @@ def main() -> None:
 
         render.error(error)
         sys.exit(error.exit_code)
-    except UnicodeEncodeError:
-        # What comes from feeds and streams has passed recsys_cli.cleaning.
-        from recsys_cli.cli import render
-
-        render.error(UsageError("an argument or a setting has bytes that are no UTF-8"))
-        sys.exit(UsageError.exit_code)

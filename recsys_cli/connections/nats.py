@@ -17,7 +17,6 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-import msgspec
 from nats import errors as driver
 from nats.aio.client import Client
 from nats.js.errors import APIError
@@ -25,7 +24,7 @@ from nats.js.errors import APIError
 from recsys_cli.connections.nats_access import Access, access
 from recsys_cli.connections.nats_client import SafeClient, server_version
 from recsys_cli.connections.nats_errors import DRIVER_ERRORS, translation
-from recsys_cli.connections.nats_protocol import NO_STREAM, REQUEST_TIMEOUT_S
+from recsys_cli.connections.nats_protocol import NO_STREAM, REQUEST_TIMEOUT_S, told
 from recsys_cli.domain import Health
 from recsys_cli.errors import BackendUnavailable
 
@@ -224,7 +223,9 @@ def _is_denial(error: Exception) -> bool:
 async def _version(client: Client, stream: str) -> str:
     # Of all the questions the one that also a user with few permissions may ask.
     reply = await client.request(f"$JS.API.STREAM.INFO.{stream}", timeout=REQUEST_TIMEOUT_S)
-    error = msgspec.json.decode(reply.data).get("error")
-    if error and error.get("err_code") != NO_STREAM:
-        raise APIError.from_error(error)
+    try:
+        told(reply)
+    except APIError as error:
+        if error.err_code != NO_STREAM:
+            raise
     return server_version(client)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from nats.js.errors import APIError, NoStreamResponseError
@@ -47,6 +47,14 @@ def text_of(token: str) -> str:
     """Return what :func:`token` was given; of a foreign one anything that names nothing of ours."""
     raw = re.sub(rb"=([0-9A-F]{2})", lambda m: bytes([int(m[1], 16)]), token.encode())
     return raw.decode(errors="replace")
+
+
+def told(reply: Msg) -> dict[str, Any]:
+    """Return what JetStream's API replies. Raises the APIError that it tells instead."""
+    facts: dict[str, Any] = msgspec.json.decode(reply.data)
+    if "error" in facts:
+        raise APIError.from_error(facts["error"])
+    return facts
 
 
 async def direct(

@@ -32,6 +32,7 @@ from recsys_cli.connections.nats_protocol import (
     UNAVAILABLE,
     WRONG_SEQUENCE,
     direct,
+    told,
 )
 from recsys_cli.events.nats_names import Names
 
@@ -83,16 +84,14 @@ def answer(reply: Msg) -> Facts:
     """Return what a reply says. Raises what it says instead."""
     if reply.headers and reply.headers.get("Status") == "503":
         raise NoRespondersError
-    facts: Facts = msgspec.json.decode(reply.data)
-    if "error" not in facts:
-        return facts
-    error = facts["error"]
-    code = error.get("err_code", 0)
-    if code in (NO_CONSUMER, NO_MESSAGE, NO_STREAM, NOTHING_TO_UPDATE):
-        raise Missing(error.get("description", ""))
-    if code in WRONG_SEQUENCE:
-        raise Conflict
-    raise APIError.from_error(error)
+    try:
+        return told(reply)
+    except APIError as error:
+        if error.err_code in (NO_CONSUMER, NO_MESSAGE, NO_STREAM, NOTHING_TO_UPDATE):
+            raise Missing(error.description or "") from None
+        if error.err_code in WRONG_SEQUENCE:
+            raise Conflict from None
+        raise
 
 
 async def ask_many(
@@ -263,11 +262,16 @@ async def consumers(client: Client, stream: str) -> tuple[list[Facts], list[str]
         some = {facts["name"]: facts for facts in page.get("consumers") or []}
         found = sorted({*some, *(page.get("missing") or [])})
         if len(found) < min(page["total"] - start, page["limit"]) or found[: len(seam)] != seam:
-            raise ServiceUnavailableError(code=503, err_code=UNAVAILABLE)
+            raise nobody_leads()
         known |= some
         names += found[len(seam) :]
         if len(names) >= page["total"]:
             return list(known.values()), [name for name in names if name not in known]
+
+
+def nobody_leads() -> ServiceUnavailableError:
+    """Return what the server itself says of what has no leader now."""
+    return ServiceUnavailableError(code=503, err_code=UNAVAILABLE)
 
 
 async def trim(client: Client, stream: str) -> bool:

@@ -6,9 +6,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from nats.js.errors import ServiceUnavailableError
-
-from recsys_cli.connections.nats_protocol import UNAVAILABLE, text_of
+from recsys_cli.connections.nats_protocol import text_of
 from recsys_cli.deliveries import PendingEvent
 from recsys_cli.domain import (
     ConsumerStatus,
@@ -107,7 +105,7 @@ class Progress:
             api.consumers(client, names.stream),
         )
         if self._group.durable in silent:
-            raise ServiceUnavailableError(code=503, err_code=UNAVAILABLE)
+            raise api.nobody_leads()
         ledgers = await self._ledgers(client, consumers)
         try:
             ours = await self._group.look(client)

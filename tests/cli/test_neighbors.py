@@ -133,7 +133,7 @@ def test_wrong_usage_is_one_sentence(shop: Recsys) -> None:
     for arguments, said in (
         (("-o", "a.xml"), "of no known format"),
         (("-o", "a.csv", "--format", "redis"), "takes no --output"),
-        (("-o", "nowhere/a.csv"), "cannot write nowhere/a.csv"),
+        (("-o", "nowhere/a.csv"), "cannot write nowhere/a.csv: No such file or directory"),
         (("-o", "/dev/null", "--format", "csv"), "cannot write /dev/null: it is no regular file"),
     ):
         assert said in shop("neighbors", "export", *arguments, exits=2).err
